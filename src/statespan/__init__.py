@@ -1,0 +1,51 @@
+"""statespan tells what a sequence model's state can hold, and makes it hold more."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from statespan import (
+        errors,
+        evaluation,
+        jobs,
+        languages,
+        models,
+        records,
+        registry,
+        report,
+        training,
+    )
+    from statespan.languages import END, Language, language
+
+__all__ = [
+    "END",
+    "Language",
+    "errors",
+    "evaluation",
+    "jobs",
+    "language",
+    "languages",
+    "models",
+    "records",
+    "registry",
+    "report",
+    "training",
+]
+
+_HOMES = {"END": "languages", "Language": "languages", "language": "languages"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, or a sub-package, on first use, so that importing this is light."""
+    if name not in __all__:
+        raise AttributeError(f"module 'statespan' has no attribute {name!r}")
+    if name in _HOMES:
+        value = getattr(import_module(f"statespan.{_HOMES[name]}"), name)
+    else:
+        value = import_module(f"statespan.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,16 @@
+"""The catalogue's definitions, one file a family; importing this package registers them."""
+
+from statespan.languages.definitions import (  # noqa: F401
+    boolean,
+    bounded_dyck,
+    counters,
+    depth,
+    dyck,
+    flip_flop,
+    groups,
+    modular,
+    star_free,
+    tomita,
+)
+
+__all__: list[str] = []

@@ -1,0 +1,63 @@
+"""Near misses: sequences that are no words, one or two edits away from one."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from statespan.errors import LengthError
+from statespan.languages.symbols import Alphabet, Word, to_word
+
+if TYPE_CHECKING:
+    from statespan.languages.language import Language
+
+__all__ = ["draw_near_miss", "edit"]
+
+MAX_TRIES = 2_000
+
+
+def edit(word: Word, alphabet: Alphabet, rng: Random) -> list[str]:
+    """Return `word` with one symbol put in, taken out or replaced by another one."""
+    symbols = list(word)
+    kinds = ["insert"]
+    if symbols:
+        kinds.append("delete")
+        if len(alphabet) > 1:
+            kinds.append("replace")
+    kind = rng.choice(kinds)
+    if kind == "insert":
+        symbols.insert(rng.randrange(len(symbols) + 1), rng.choice(alphabet))
+        return symbols
+    position = rng.randrange(len(symbols))
+    if kind == "delete":
+        del symbols[position]
+    else:
+        symbols[position] = rng.choice([s for s in alphabet if s != symbols[position]])
+    return symbols
+
+
+def draw_near_miss(
+    language: Language, shortest: int, longest: int, edits: int, rng: Random
+) -> Word:
+    """Return a sequence in the length window that is no word, `edits` edits away from one.
+
+    Raises:
+        LengthError: none was found (the language may have every such sequence, or no word near).
+    """
+    sources = [
+        n
+        for n in range(max(0, shortest - edits), longest + edits + 1)
+        if language.counter.count(n) > 0
+    ]
+    for _ in range(MAX_TRIES if sources else 0):
+        symbols: Word = language.counter.draw(rng.choice(sources), rng)
+        for _ in range(edits):
+            symbols = edit(symbols, language.alphabet, rng)
+        if shortest <= len(symbols) <= longest:
+            word = to_word(symbols, language.alphabet)
+            if not language.accepts(word):
+                return word
+    raise LengthError(
+        f"no near miss of {language.name} with a length from {shortest} to {longest} and "
+        f"{edits} edit{'s' if edits > 1 else ''} was found."
+    )

@@ -1,0 +1,11 @@
+"""Recurrences and convolutions: each an obvious reference beside its fast path.
+
+Axes, everywhere in this package: `batch`; `length`, time; `channel`, the inner width D of the
+Mamba paper; `state`, its N; `head` and `dim`, Mamba-2's heads and their width P.
+"""
+
+from statespan.models.ops.causal_convolution import causal_convolution
+from statespan.models.ops.selective_scan import selective_scan
+from statespan.models.ops.state_space_dual import state_space_dual
+
+__all__ = ["causal_convolution", "selective_scan", "state_space_dual"]
