@@ -8,7 +8,7 @@ from statespan.languages.catalogue import (
     language_from_file,
     language_from_text,
 )
-from statespan.languages.language import Language
+from statespan.languages.language import Language, Sampler
 from statespan.languages.machine import Machine
 from statespan.languages.symbols import (
     END,
@@ -29,6 +29,7 @@ __all__ = [
     "Language",
     "Machine",
     "NextSymbols",
+    "Sampler",
     "Word",
     "language",
     "language_from_file",

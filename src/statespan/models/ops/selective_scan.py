@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["selective_scan"]
 
-CHUNK_NUMBERS = 1 << 19
+CHUNK_NUMBERS = 1 << 20
 """Numbers in one [chunk, batch, channel, state] block: small enough to stay in a CPU's cache."""
 
 
@@ -94,8 +94,8 @@ class _SelectiveScan(torch.autograd.Function):
         for begin in range(0, length, chunk):
             part = slice(begin, begin + chunk)
             _, states = _run_chunk(scaled[part], delta[part], transition, write[part], starts[-1])
-            outputs[part] = torch.matmul(states, read[part][..., None])[..., 0]
             starts.append(states[-1].clone())
+            outputs[part] = states.mul_(read[part][:, :, None, :]).sum(-1)
         last_state = starts.pop()
         ctx.save_for_backward(inputs, delta, transition, write, read, *starts)
         return outputs, last_state
@@ -123,12 +123,12 @@ class _SelectiveScan(torch.autograd.Function):
             ):
                 carry = now.add_(carry) * fade
             grad_write[part] = torch.matmul(scaled[part][:, :, None, :], grad_states)[:, :, 0]
-            grad_scaled[part] = torch.matmul(grad_states, write[part][..., None])[..., 0]
+            grad_scaled[part] = torch.mul(grad_states, write[part][:, :, None, :]).sum(-1)
             # From here on grad_states becomes the gradient of the exponent Δ A.
             grad_states[0].mul_(starts[index])
             grad_states[1:].mul_(states[:-1])
             grad_states.mul_(decay)
             grad_delta[part] = torch.mul(grad_states, transition).sum(-1)
-            grad_transition += torch.einsum("tbcn,tbc->cn", grad_states, delta[part])
+            grad_transition += grad_states.mul_(delta[part][..., None]).sum((0, 1))
         grad_delta.addcmul_(grad_scaled, inputs)
         return grad_scaled * delta, grad_delta, grad_transition, grad_write, grad_read, carry

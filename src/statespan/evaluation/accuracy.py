@@ -1,0 +1,118 @@
+"""Exact-set accuracy: a word counts only if the set of next symbols is right at every position."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from random import Random
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from statespan.errors import LengthError
+from statespan.evaluation.published import Published
+from statespan.languages import Language
+from statespan.models import SequenceModel
+from statespan.records import BinRecord, LengthRecord
+from statespan.training import Example, LanguageData, Readout, batch_examples
+from statespan.training.data import AnswerSets
+
+__all__ = ["Score", "evaluate_bins", "evaluate_lengths", "predict_sets", "score"]
+
+Score = Counter[tuple[int, str]]
+"""(length, "words" | "correct" | "positions" | "correct_positions") -> count."""
+
+
+@torch.no_grad()
+def predict_sets(
+    model: SequenceModel, readout: Readout, tokens: Tensor
+) -> Bool[Tensor, "batch length answer"]:
+    """Return which answers the model gives after each token."""
+    return readout.logits(model(tokens).logits) > 0
+
+
+def score(
+    model: SequenceModel, readout: Readout, examples: Sequence[Example], answer_sets: Tensor
+) -> Score:
+    """Count words and positions by word length; padded positions never count."""
+    model.eval()
+    counts: Score = Counter()
+    for batch in batch_examples(examples):
+        right = (predict_sets(model, readout, batch.tokens) == answer_sets[batch.targets]).all(-1)
+        lengths = (batch.mask.sum(1) - 1).tolist()
+        whole = (right | ~batch.mask).all(1).tolist()
+        rights = (right & batch.mask).sum(1).tolist()
+        for length, is_whole, num_right in zip(lengths, whole, rights, strict=True):
+            counts[length, "words"] += 1
+            counts[length, "correct"] += is_whole
+            counts[length, "positions"] += length + 1
+            counts[length, "correct_positions"] += num_right
+    return counts
+
+
+def evaluate_bins(
+    model: SequenceModel,
+    readout: Readout,
+    data: LanguageData,
+    published: Published | None = None,
+    *,
+    architecture: str = "",
+    layers: int = 0,
+) -> list[BinRecord]:
+    """Return a record for each bin, with the published figure where the bin is the published one.
+
+    `architecture` and `layers` say which of the published models to compare with.
+    """
+    mamba = published.for_model(architecture, layers) if published else None
+    transformer = published.transformer if published else None
+    records = []
+    for index, (bounds, examples) in enumerate(zip(data.bins, data.tests, strict=True)):
+        totals: Counter[str] = Counter()
+        for (_, kind), count in score(model, readout, examples, data.answer_sets).items():
+            totals[kind] += count
+        same_bin = published is not None and bounds in published.bins[index : index + 1]
+        records.append(
+            BinRecord(
+                lower=bounds[0],
+                upper=bounds[1],
+                **{key: totals[key] for key in BIN_COUNTS},
+                seen=data.seen[index],
+                published=mamba[index] if mamba and same_bin else None,
+                published_transformer=transformer[index] if transformer and same_bin else None,
+            )
+        )
+    return records
+
+
+BIN_COUNTS = ("words", "correct", "positions", "correct_positions")
+
+
+def evaluate_lengths(
+    model: SequenceModel,
+    readout: Readout,
+    language: Language,
+    lengths: Sequence[int],
+    words: int,
+    rng: Random,
+    *,
+    on_step: Callable[[int], None] = lambda done: None,
+) -> list[LengthRecord]:
+    """Return a record for each of the lengths that has words, over `words` uniform draws each."""
+    records = []
+    for done, length in enumerate(lengths, start=1):
+        try:
+            drawn = language.sample(length=length, count=words, rng=rng)
+        except LengthError:
+            on_step(done)
+            continue
+        sets = AnswerSets(readout.vocabulary)
+        examples = sets.encode(language, dict.fromkeys(drawn))
+        counts = score(model, readout, examples, sets.table())
+        records.append(
+            LengthRecord(
+                length=length, words=counts[length, "words"], correct=counts[length, "correct"]
+            )
+        )
+        on_step(done)
+    return records

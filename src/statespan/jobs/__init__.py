@@ -1,0 +1,5 @@
+"""The few things a user does from end to end, one file each."""
+
+from statespan.jobs.probe import ProbeConfig, ProbeResult, probe, probe_config, resume_probe
+
+__all__ = ["ProbeConfig", "ProbeResult", "probe", "probe_config", "resume_probe"]

@@ -1,0 +1,13 @@
+"""Language models: layers and whole models, each an architecture of the field in one file."""
+
+from statespan.models import lstm, mamba, mamba2, transformer  # noqa: F401  (register themselves)
+from statespan.models.model import (
+    MODELS,
+    ModelConfig,
+    Output,
+    SequenceModel,
+    architecture,
+    build_model,
+)
+
+__all__ = ["MODELS", "ModelConfig", "Output", "SequenceModel", "architecture", "build_model"]

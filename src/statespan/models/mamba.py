@@ -1,0 +1,181 @@
+"""Mamba (Gu and Dao 2023, arXiv:2312.00752): a selective state-space model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import silu, softplus
+
+from statespan.models.model import (
+    MODELS,
+    LayerState,
+    ModelConfig,
+    ModelState,
+    Output,
+    RMSNorm,
+    SequenceModel,
+    check_at_least,
+    initialize_linear,
+)
+from statespan.models.ops import causal_convolution, selective_scan
+
+__all__ = ["Backbone", "Mamba", "MambaConfig", "MambaMixer", "initialize_time_step"]
+
+
+class MambaConfig(ModelConfig, frozen=True, tag="mamba", kw_only=True):
+    """Sizes of a Mamba: `d_state` numbers a channel, `expand · d_model` channels a layer.
+
+    `dt_rank` 0 stands for ⌈d_model / 16⌉.
+    """
+
+    d_state: int = 16
+    d_conv: int = 4
+    expand: int = 2
+    dt_rank: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, d_state=self.d_state, expand=self.expand)
+        check_at_least(2, d_conv=self.d_conv)
+        check_at_least(0, dt_rank=self.dt_rank)
+
+    @property
+    def d_inner(self) -> int:
+        """The number of channels of a layer."""
+        return self.expand * self.d_model
+
+
+class MambaMixer(nn.Module):
+    """One Mamba layer: projection, convolution, selective scan, gate, projection."""
+
+    def __init__(self, config: MambaConfig) -> None:
+        super().__init__()
+        channels = config.d_inner
+        self.d_state = config.d_state
+        self.dt_rank = config.dt_rank or math.ceil(config.d_model / 16)
+        self.in_proj = nn.Linear(config.d_model, 2 * channels, bias=False)
+        self.conv1d = nn.Conv1d(channels, channels, config.d_conv, groups=channels)
+        self.x_proj = nn.Linear(channels, self.dt_rank + 2 * config.d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, channels)
+        self.A_log = nn.Parameter(torch.empty(channels, config.d_state))
+        self.D = nn.Parameter(torch.empty(channels))
+        self.out_proj = nn.Linear(channels, config.d_model, bias=False)
+
+    def forward(
+        self, hidden: Float[Tensor, "batch length width"], state: LayerState | None = None
+    ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
+        """Return the outputs and the layer's next state (last inputs, scan state)."""
+        past, scan_state = state if state is not None else (None, None)
+        inputs, gate = self.in_proj(hidden).chunk(2, dim=-1)
+        inputs, past = causal_convolution(
+            inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past
+        )
+        inputs = silu(inputs)
+        sizes = [self.dt_rank, self.d_state, self.d_state]
+        step, write, read = self.x_proj(inputs).split(sizes, dim=-1)
+        outputs, scan_state = selective_scan(
+            inputs, softplus(self.dt_proj(step)), -torch.exp(self.A_log), write, read, scan_state
+        )
+        outputs = torch.addcmul(outputs, inputs, self.D)
+        return self.out_proj(outputs * silu(gate)), (past, scan_state)
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw the parameters as the paper's code does (S4D-real A, log-uniform time steps)."""
+        for linear in (self.in_proj, self.conv1d, self.x_proj, self.out_proj):
+            initialize_linear(linear, generator)
+        bound = self.dt_rank**-0.5
+        nn.init.uniform_(self.dt_proj.weight, -bound, bound, generator=generator)
+        initialize_time_step(self.dt_proj.bias, generator)
+        self.A_log.copy_(torch.arange(1, self.d_state + 1).log().expand_as(self.A_log))
+        nn.init.ones_(self.D)
+
+
+def initialize_time_step(bias: Tensor, generator: torch.Generator) -> None:
+    """Set `bias` so that softplus(bias) is log-uniform in [0.001, 0.1]."""
+    low, high = math.log(1e-3), math.log(1e-1)
+    step = torch.empty_like(bias).uniform_(low, high, generator=generator).exp()
+    bias.copy_(step + torch.log(-torch.expm1(-step)))
+
+
+class Block(nn.Module):
+    """A mixer behind a norm, beside a residual stream."""
+
+    def __init__(self, mixer: nn.Module, width: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(width)
+        self.mixer = mixer
+
+    def forward(
+        self, hidden: Float[Tensor, "batch length width"], state: LayerState | None
+    ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
+        """Return the residual stream after this block, and the mixer's next state."""
+        outputs, state = self.mixer(self.norm(hidden), state)
+        return hidden + outputs, state
+
+
+class Backbone(nn.Module):
+    """Embeddings, blocks and a final norm, with the names that `transformers` gives them."""
+
+    def __init__(self, mixers: list[nn.Module], *, vocab_size: int, width: int) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(vocab_size, width)
+        self.layers = nn.ModuleList(Block(mixer, width) for mixer in mixers)
+        self.norm_f = RMSNorm(width)
+
+    def forward(
+        self, tokens: Int[Tensor, "batch length"], state: ModelState | None
+    ) -> tuple[Float[Tensor, "batch length width"], ModelState]:
+        """Return the final hidden states and the next state of every layer."""
+        hidden = self.embeddings(tokens)
+        states: list[LayerState] = []
+        for index, layer in enumerate(self.layers):
+            hidden, layer_state = layer(hidden, None if state is None else state[index])
+            states.append(layer_state)
+        return self.norm_f(hidden), tuple(states)
+
+
+@MODELS.register("mamba")
+class Mamba(SequenceModel):
+    """A stack of Mamba layers; the weights open in `transformers.MambaForCausalLM`."""
+
+    Config = MambaConfig
+    Mixer: ClassVar[type[nn.Module]] = MambaMixer
+
+    def __init__(self, config: ModelConfig, *, vocab_size: int, num_outputs: int) -> None:
+        super().__init__(config, vocab_size=vocab_size, num_outputs=num_outputs)
+        mixers = [self.Mixer(config) for _ in range(config.layers)]
+        self.backbone = Backbone(mixers, vocab_size=vocab_size, width=config.d_model)
+        self.lm_head = nn.Linear(config.d_model, num_outputs, bias=False)
+
+    def forward(self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None) -> Output:
+        hidden, state = self.backbone(tokens, state)
+        return Output(self.lm_head(hidden), state)
+
+    def initialize(self, generator: torch.Generator) -> None:
+        nn.init.normal_(self.backbone.embeddings.weight, std=0.02, generator=generator)
+        for layer in self.backbone.layers:
+            layer.mixer.initialize(generator)
+            layer.mixer.out_proj.weight.div_(math.sqrt(self.config.layers))
+            nn.init.ones_(layer.norm.weight)
+        nn.init.ones_(self.backbone.norm_f.weight)
+        initialize_linear(self.lm_head, generator)
+
+    def transformers_config(self) -> dict[str, Any]:
+        config: MambaConfig = self.config
+        return {
+            "model_type": "mamba",
+            "architectures": ["MambaForCausalLM"],
+            "vocab_size": self.vocab_size,
+            "hidden_size": config.d_model,
+            "state_size": config.d_state,
+            "num_hidden_layers": config.layers,
+            "conv_kernel": config.d_conv,
+            "expand": config.expand,
+            "time_step_rank": self.backbone.layers[0].mixer.dt_rank,
+            "layer_norm_epsilon": self.backbone.norm_f.epsilon,
+            "tie_word_embeddings": False,
+        }

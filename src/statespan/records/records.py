@@ -1,0 +1,100 @@
+"""The kinds of records: one JSON line each, counts and sums rather than means."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = [
+    "BinRecord",
+    "LengthRecord",
+    "RecognitionRecord",
+    "Record",
+    "RunRecord",
+    "TrainingRecord",
+]
+
+
+class _Record(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
+    """What all records share: the field `kind` says which one it is."""
+
+
+class RunRecord(_Record, frozen=True, tag="run", kw_only=True):
+    """What was trained: sizes, not results."""
+
+    language: str
+    alphabet: list[str]
+    model: str
+    layers: int
+    parameters: int
+    steps: int
+    loss: str
+    sampler: str
+    train_words: int
+    train_lengths: tuple[int, int]
+
+
+class TrainingRecord(_Record, frozen=True, tag="training", kw_only=True):
+    """The steps since the last such record: `loss` is summed over `positions`."""
+
+    step: int
+    epoch: int
+    loss_sum: float
+    positions: int
+    learning_rate: float
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of a position."""
+        return self.loss_sum / self.positions
+
+
+class BinRecord(_Record, frozen=True, tag="bin", kw_only=True):
+    """Words of one range of lengths: a word is correct only if every position is.
+
+    `seen` counts the words that are also in the training set. The published figures are percent.
+    """
+
+    lower: int
+    upper: int
+    words: int
+    correct: int
+    positions: int
+    correct_positions: int
+    seen: int
+    published: float | None = None
+    published_transformer: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct words, in percent."""
+        return 100 * self.correct / self.words
+
+
+class LengthRecord(_Record, frozen=True, tag="length", kw_only=True):
+    """Words of one length."""
+
+    length: int
+    words: int
+    correct: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct words, in percent."""
+        return 100 * self.correct / self.words
+
+
+class RecognitionRecord(_Record, frozen=True, tag="recognition", kw_only=True):
+    """Members and near misses of one range of lengths, and how many were told right."""
+
+    lower: int
+    upper: int
+    members: int
+    accepted: int
+    negatives: int
+    rejected: int
+
+
+Record: TypeAlias = RunRecord | TrainingRecord | BinRecord | LengthRecord | RecognitionRecord

@@ -1,0 +1,62 @@
+"""Tables of records, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from statespan.records import BinRecord, RecognitionRecord, Record, RunRecord
+
+__all__ = ["bin_table", "percent", "recognition_lines", "summary_line"]
+
+
+def percent(value: float | None) -> str:
+    """Return a percentage with as many digits as it has, a dash when there is none.
+
+    >>> percent(100.0), percent(99.96), percent(None)
+    ('100', '99.96', '–')
+    """
+    return "–" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def summary_line(records: Sequence[Record]) -> str:
+    """Return what was trained, in one line."""
+    run = next(record for record in records if isinstance(record, RunRecord))
+    shortest, longest = run.train_lengths
+    return (
+        f"{run.model}, {run.layers} layer{'s' if run.layers != 1 else ''}, {run.parameters:,} "
+        f"parameters, on {run.language}: {run.steps:,} steps over {run.train_words:,} words of "
+        f"{shortest} to {longest} symbols"
+    )
+
+
+def bin_table(records: Sequence[Record]) -> Table:
+    """Return the table of bins: accuracy, beside the published figures."""
+    run = next(record for record in records if isinstance(record, RunRecord))
+    table = Table(title="Words with the exact set of next symbols at every position, %")
+    table.add_column("lengths", justify="right")
+    table.add_column("words", justify="right")
+    table.add_column(f"{run.model} (here)", justify="right", style="bold")
+    table.add_column(f"{run.model} (published)", justify="right")
+    table.add_column("transformer (published)", justify="right")
+    for index, record in enumerate(r for r in records if isinstance(r, BinRecord)):
+        table.add_row(
+            f"{record.lower}–{record.upper}{' (trained)' if index == 0 else ''}",
+            f"{record.words:,}" + (f" ({record.seen:,} seen)" if record.seen else ""),
+            percent(record.accuracy),
+            percent(record.published),
+            percent(record.published_transformer),
+        )
+    return table
+
+
+def recognition_lines(records: Sequence[Record]) -> list[str]:
+    """Return a line a bin: how many words were accepted and near misses rejected."""
+    return [
+        f"recognition, lengths {record.lower}–{record.upper}: "
+        f"{record.accepted:,} of {record.members:,} words accepted, "
+        f"{record.rejected:,} of {record.negatives:,} near misses rejected"
+        for record in records
+        if isinstance(record, RecognitionRecord)
+    ]

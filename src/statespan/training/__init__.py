@@ -1,0 +1,36 @@
+"""One training loop: its batches, its random streams, its losses, its checkpoints."""
+
+from statespan.training.checkpoint import (
+    Checkpoint,
+    checkpoint_step,
+    load_checkpoint,
+    save_checkpoint,
+)
+from statespan.training.data import DataConfig, Example, LanguageData, batch_examples, build_data
+from statespan.training.loop import TrainingConfig, train
+from statespan.training.readouts import READOUTS, Readout, build_readout
+from statespan.training.streams import python_stream, torch_stream
+from statespan.training.vocabulary import BOS, EOS, PAD, Vocabulary
+
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "READOUTS",
+    "Checkpoint",
+    "DataConfig",
+    "Example",
+    "LanguageData",
+    "Readout",
+    "TrainingConfig",
+    "Vocabulary",
+    "batch_examples",
+    "build_data",
+    "build_readout",
+    "checkpoint_step",
+    "load_checkpoint",
+    "python_stream",
+    "save_checkpoint",
+    "torch_stream",
+    "train",
+]

@@ -1,0 +1,263 @@
+"""Words into tensors: a training set, and test words by length that share nothing with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Annotated, TypeAlias, final
+
+import msgspec
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from statespan.errors import ConfigError, LengthError
+from statespan.languages import Language, NextSymbols, Sampler, Word
+from statespan.training.vocabulary import PAD, Vocabulary
+
+__all__ = [
+    "AnswerSets",
+    "Batch",
+    "DataConfig",
+    "Example",
+    "LanguageData",
+    "batch_examples",
+    "build_data",
+]
+
+AtLeast0: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+AtLeast1: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+MAX_MISSES = 2_000
+HELD_OUT_SHARE = 5
+
+
+class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which words train, and which test.
+
+    Attributes:
+        bins: ranges of lengths, shorter first, none overlapping; the first one trains. None stands
+            for the windows of the published experiment where there is one.
+        sampler: "uniform", or "published": as the generator of the language's paper. None stands
+            for the published one where there are published figures to compare with.
+        train_words: the size of the training set; words can repeat.
+        test_words: distinct test words a bin, as far as there are so many.
+    """
+
+    bins: list[tuple[AtLeast0, AtLeast0]] | None = None
+    sampler: Sampler | None = None
+    train_words: AtLeast1 = 10_000
+    test_words: AtLeast1 = 1_000
+
+    def __post_init__(self) -> None:
+        if self.bins is None:
+            return
+        if not self.bins:
+            raise ConfigError("data.bins needs at least one range of lengths, got none.")
+        last = -1
+        for lower, upper in self.bins:
+            if lower > upper or lower <= last:
+                raise ConfigError(
+                    "data.bins must be ranges [first, last] of growing lengths that do not "
+                    f"overlap, got {[list(pair) for pair in self.bins]}."
+                )
+            last = upper
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A word as token ids (BOS first), with the answer set after each of them."""
+
+    tokens: list[int]
+    targets: list[int]
+
+    @property
+    def length(self) -> int:
+        """The number of symbols of the word."""
+        return len(self.tokens) - 1
+
+
+@final
+class AnswerSets:
+    """Numbers the sets of next symbols in the order in which they are met."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._ids: dict[NextSymbols, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def encode(self, language: Language, words: Iterable[Word]) -> list[Example]:
+        """Return the words as examples."""
+        first = language.next_symbols(())
+        return [
+            Example(
+                self._vocabulary.encode(word),
+                [self._number(s) for s in (first, *language.next_symbol_sets(word))],
+            )
+            for word in words
+        ]
+
+    def table(self) -> Bool[Tensor, "set answer"]:
+        """Return all sets met so far, one a row."""
+        return torch.tensor([self._vocabulary.answers(symbols) for symbols in self._ids])
+
+    def _number(self, symbols: NextSymbols) -> int:
+        return self._ids.setdefault(symbols, len(self._ids))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LanguageData:
+    """A training set, test words of each bin, and the sets of next symbols in both.
+
+    The first `num_trained_sets` rows of `answer_sets` occur in the training set. `seen[i]` counts
+    the test words of bin i that are also in the training set: none, unless the first bin has so few
+    words that none can be held out.
+    """
+
+    vocabulary: Vocabulary
+    bins: list[tuple[int, int]]
+    train: list[Example]
+    tests: list[list[Example]]
+    test_words: list[list[Word]]
+    seen: list[int]
+    answer_sets: Tensor
+    num_trained_sets: int
+
+
+def build_data(
+    language: Language,
+    bins: list[tuple[int, int]],
+    *,
+    sampler: Sampler,
+    train_words: int,
+    test_words: int,
+    rng: Random,
+) -> LanguageData:
+    """Draw the training words, from the first bin, and the test words of every bin, of one run.
+
+    The test words of the first bin are held out: at most a fifth of the distinct words that the
+    bin has, and none of them trains.
+
+    Raises:
+        LengthError: a bin has no word at all.
+        EmptyLanguageError: the language has no word.
+    """
+    draw = partial(language.sample, count=1, rng=rng, sampler=sampler)
+    tests = []
+    for index, bounds in enumerate(bins):
+        share = _distinct_words(language, bounds, HELD_OUT_SHARE * test_words) // HELD_OUT_SHARE
+        wanted = test_words if index else min(test_words, share)
+        tests.append(_draw_distinct(partial(draw, length=bounds), wanted))
+    train = _draw_training(partial(draw, length=bins[0]), train_words, set(tests[0]))
+    tests[0] = tests[0] or list(dict.fromkeys(train))[:test_words]
+    vocabulary = Vocabulary(language.alphabet)
+    sets = AnswerSets(vocabulary)
+    train_examples = sets.encode(language, train)
+    num_trained_sets = len(sets)
+    trained = set(train)
+    return LanguageData(
+        vocabulary=vocabulary,
+        bins=bins,
+        train=train_examples,
+        tests=[sets.encode(language, words) for words in tests],
+        test_words=tests,
+        seen=[sum(word in trained for word in words) for words in tests],
+        answer_sets=sets.table(),
+        num_trained_sets=num_trained_sets,
+    )
+
+
+def _distinct_words(language: Language, bounds: tuple[int, int], enough: int) -> int:
+    """Return the number of words with such a length, or anything from `enough` on."""
+    distinct = 0
+    for length in range(bounds[0], bounds[1] + 1):
+        distinct += language.count(length)
+        if distinct >= enough:
+            break
+    return distinct
+
+
+def _draw_distinct(draw: Callable[[], list[Word]], wanted: int) -> list[Word]:
+    """Return up to `wanted` distinct words; fewer when new ones have stopped coming."""
+    words: dict[Word, None] = {}
+    misses = 0
+    while len(words) < wanted and misses < MAX_MISSES:
+        before = len(words)
+        words.update(dict.fromkeys(draw()))
+        misses = 0 if len(words) > before else misses + 1
+    return list(words)
+
+
+def _draw_training(
+    draw: Callable[[], list[Word]], wanted: int, held_out: set[Word]
+) -> list[Word]:
+    words: list[Word] = []
+    misses = 0
+    while len(words) < wanted and misses < MAX_MISSES * (1 + len(words)):
+        drawn = [word for word in draw() if word not in held_out]
+        words += drawn
+        misses += not drawn
+    if len(words) < wanted:
+        raise LengthError(
+            "nearly all words of the first bin are held out for the test: lower data.test_words."
+        )
+    return words
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Examples side by side, padded on the right; `mask` is true where there is a position."""
+
+    tokens: Int[Tensor, "batch length"]
+    targets: Int[Tensor, "batch length"]
+    mask: Bool[Tensor, "batch length"]
+
+
+def make_batch(examples: Sequence[Example]) -> Batch:
+    """Return `examples` as one batch."""
+    longest = max(len(example.tokens) for example in examples)
+    tokens = torch.full((len(examples), longest), PAD)
+    targets = torch.zeros_like(tokens)
+    mask = torch.zeros(tokens.shape, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        size = len(example.tokens)
+        tokens[row, :size] = torch.tensor(example.tokens)
+        targets[row, :size] = torch.tensor(example.targets)
+        mask[row, :size] = True
+    return Batch(tokens, targets, mask)
+
+
+def batch_examples(examples: Sequence[Example], *, batch_tokens: int = 8_192) -> Iterator[Batch]:
+    """Yield the examples in order of length, in batches of about `batch_tokens` tokens."""
+    ordered = sorted(examples, key=lambda example: example.length)
+    begin = 0
+    while begin < len(ordered):
+        end = begin + 1
+        while end < len(ordered) and (end + 1 - begin) * len(ordered[end].tokens) <= batch_tokens:
+            end += 1
+        yield make_batch(ordered[begin:end])
+        begin = end
+
+
+def order_epoch(examples: Sequence[Example], batch_size: int, rng: Random) -> list[list[int]]:
+    """Return the batches of one epoch as lists of indices, each of similar lengths.
+
+    The examples are shuffled, sorted by length within pools of 16 batches, and the batches
+    shuffled: little padding, and still random. The last, smaller batch counts too.
+    """
+    order = list(range(len(examples)))
+    rng.shuffle(order)
+    pool = 16 * batch_size
+    batches: list[list[int]] = []
+    for begin in range(0, len(order), pool):
+        chosen = sorted(order[begin : begin + pool], key=lambda i: examples[i].length)
+        batches += [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
+    rng.shuffle(batches)
+    return batches
