@@ -96,7 +96,7 @@ def evaluate_lengths(
     words: int,
     rng: Random,
     *,
-    on_step: Callable[[int], None] = lambda done: None,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> list[LengthRecord]:
     """Return a record for each of the lengths that has words, over `words` uniform draws each."""
     records = []

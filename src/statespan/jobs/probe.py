@@ -144,9 +144,7 @@ def probe_config(table: Mapping[str, Any]) -> ProbeConfig:
     return config
 
 
-def probe(
-    config: ProbeConfig, path: Path, *, progress: Progress = lambda *_: None
-) -> ProbeResult:
+def probe(config: ProbeConfig, path: Path, *, progress: Progress = lambda *_: None) -> ProbeResult:
     """Train and measure as `config` says, in the new run directory `path`.
 
     A run is a function of its config: same config, same versions and same machine, same numbers.

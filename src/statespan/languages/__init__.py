@@ -8,7 +8,7 @@ from statespan.languages.catalogue import (
     language_from_file,
     language_from_text,
 )
-from statespan.languages.language import Language, Sampler
+from statespan.languages.formal_language import Language, Sampler
 from statespan.languages.machine import Machine
 from statespan.languages.symbols import (
     END,

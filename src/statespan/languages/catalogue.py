@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from statespan.errors import AutomatonError, InputError, StorageError, suggest
-from statespan.languages.language import Language
+from statespan.languages.formal_language import Language
 from statespan.registry import Registry
 
 __all__ = ["LANGUAGES", "language", "language_from_file", "language_from_text"]
@@ -19,7 +19,7 @@ __all__ = ["LANGUAGES", "language", "language_from_file", "language_from_text"]
 LANGUAGES: Registry[Callable[..., Language]] = Registry("language", "languages")
 """Name -> factory; a factory takes keyword-only parameters with defaults."""
 
-_NAME = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)(?::(.*))?", re.DOTALL)
+_NAME = re.compile(r"([A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*)(?::(.*))?", re.DOTALL)
 
 
 def language(name: str, **parameters: object) -> Language:
@@ -53,9 +53,9 @@ def language(name: str, **parameters: object) -> Language:
 def language_from_text(text: str) -> Language:
     """Return the language that one line names: what the shell and the configs take.
 
-    In this order: a name of the catalogue, with parameters behind a colon
-    (`bounded-dyck:brackets=2,depth=3`); a file that ends in `.json` (an automaton's table);
-    else a regular expression.
+    In this order: a file that ends in `.json` (an automaton's table); a name of the catalogue,
+    with parameters behind a colon (`bounded-dyck:brackets=2,depth=3`), for a line of nothing but
+    letters, digits, `-` and `_`; else a regular expression.
 
     Raises:
         UnknownNameError: `text` looks like a name and there is none.
@@ -91,7 +91,7 @@ def language_from_file(path: Path) -> Language:
         table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"cannot read the automaton {path}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AutomatonError(f"the automaton {path} is no JSON: {error}.") from error
     return Language.from_dfa(table, name=path.stem)
 

@@ -8,10 +8,11 @@ class share their numbers; that keeps bounded Dyck languages with 10^9 states co
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable
 from random import Random
-from typing import Protocol, final
+from typing import final
 
 from statespan.languages.machine import Machine, State
 from statespan.languages.symbols import Word, to_word
@@ -19,20 +20,20 @@ from statespan.languages.symbols import Word, to_word
 __all__ = ["MachineCounter", "WordCounter"]
 
 
-class WordCounter(Protocol):
+class WordCounter(ABC):
     """What counts the words of a length and draws one of them uniformly."""
 
+    @abstractmethod
     def count(self, length: int) -> int:
         """Return the number of words of that length."""
-        ...
 
+    @abstractmethod
     def draw(self, length: int, rng: Random) -> Word:
         """Return one of the words of that length, each as likely; there must be one."""
-        ...
 
 
 @final
-class MachineCounter:
+class MachineCounter(WordCounter):
     """Counts by the table over (counting class, remaining length), filled as it is needed.
 
     Counting length n costs the number of classes within reach, times n, times the alphabet.

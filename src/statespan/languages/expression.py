@@ -27,6 +27,7 @@ __all__ = ["Expression", "dfa_from_expression", "expression_symbols", "parse_exp
 
 MAX_REPEAT = 10_000
 MAX_NESTED = 60
+TOO_DEEP = "parentheses and repetitions are nested too deeply"
 MAX_NFA_STATES = 1_000_000
 OPERATORS = frozenset("|&~*+?{}().<>\\")
 
@@ -90,7 +91,10 @@ def parse_expression(text: str) -> Expression:
         ExpressionError: `text` does not parse; the message points at the position.
     """
     parser = _Parser(text)
-    tree = parser.expression()
+    try:
+        tree = parser.expression()
+    except RecursionError:
+        raise parser.error(TOO_DEEP) from None
     if parser.position < len(text):
         raise parser.error("this closing parenthesis was never opened")
     return tree
@@ -196,7 +200,9 @@ class _Parser:
             case "|" | "&" | ")":
                 raise self.error(f"a symbol is missing before {character!r}", opened)
             case "}" | ">":
-                raise self.error(f"{character!r} closes nothing (as a symbol: \\{character})", opened)
+                raise self.error(
+                    f"{character!r} closes nothing (as a symbol: \\{character})", opened
+                )
         return Symbol(character)
 
     def group(self, opened: int) -> Expression:
@@ -244,7 +250,10 @@ def dfa_from_expression(text: str, alphabet: Sequence[str] | None = None) -> DFA
         LimitError: an automaton on the way has more than 200,000 states.
     """
     tree = parse_expression(text)
-    used = expression_symbols(tree)
+    try:
+        used = expression_symbols(tree)
+    except RecursionError:
+        raise ExpressionError(TOO_DEEP, text, 0) from None
     if alphabet is None and not used:
         raise SymbolError(f"the expression {text!r} uses no symbol: give `alphabet` too.")
     symbols = check_alphabet(sorted(used) if alphabet is None else alphabet)
@@ -253,7 +262,10 @@ def dfa_from_expression(text: str, alphabet: Sequence[str] | None = None) -> DFA
             f"the expression {text!r} uses the symbol {symbol!r}, which is not in the given "
             f"alphabet ({' '.join(symbols)})."
         )
-    return _dfa(tree, symbols)
+    try:
+        return _dfa(tree, symbols)
+    except RecursionError:
+        raise ExpressionError(TOO_DEEP, text, 0) from None
 
 
 @dataclass(slots=True)
@@ -341,7 +353,7 @@ def _build(nfa: _NFA, tree: Expression, start: int, end: int) -> None:
 def _build_repeat(
     nfa: _NFA, part: Expression, low: int, high: int | None, start: int, end: int
 ) -> None:
-    for _ in range(low):
+    for _ in range(low if high is not None else max(0, low - 1)):
         following = nfa.state()
         _build(nfa, part, start, following)
         start = following
@@ -350,7 +362,9 @@ def _build_repeat(
         nfa.link(start, loop)
         _build(nfa, part, loop, back)
         nfa.link(back, loop)
-        nfa.link(loop, end)
+        nfa.link(back, end)
+        if low == 0:
+            nfa.link(start, end)
         return
     for _ in range(high - low):
         nfa.link(start, end)

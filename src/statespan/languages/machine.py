@@ -76,7 +76,7 @@ def shortest_difference(
         pair = queue.popleft()
         in_left = pair[0] is not None and left.is_accepting(pair[0])
         in_right = pair[1] is not None and right.is_accepting(pair[1])
-        if in_left and not in_right or (in_right and not in_left and not inclusion):
+        if (in_left and not in_right) or (in_right and not in_left and not inclusion):
             return _path(seen, pair)
         for symbol in symbols:
             following = (

@@ -9,7 +9,7 @@ from statespan.errors import LengthError
 from statespan.languages.symbols import Alphabet, Word, to_word
 
 if TYPE_CHECKING:
-    from statespan.languages.language import Language
+    from statespan.languages.formal_language import Language
 
 __all__ = ["draw_near_miss", "edit"]
 
@@ -37,27 +37,30 @@ def edit(word: Word, alphabet: Alphabet, rng: Random) -> list[str]:
 
 
 def draw_near_miss(
-    language: Language, shortest: int, longest: int, edits: int, rng: Random
+    language: Language, shortest: int, longest: int, distances: list[int], rng: Random
 ) -> Word:
-    """Return a sequence in the length window that is no word, `edits` edits away from one.
+    """Return a sequence in the length window that is no word, but a few edits away from one.
+
+    The number of edits is one of `distances`, drawn; another one if that finds nothing.
 
     Raises:
         LengthError: none was found (the language may have every such sequence, or no word near).
     """
-    sources = [
-        n
-        for n in range(max(0, shortest - edits), longest + edits + 1)
-        if language.counter.count(n) > 0
-    ]
-    for _ in range(MAX_TRIES if sources else 0):
-        symbols: Word = language.counter.draw(rng.choice(sources), rng)
-        for _ in range(edits):
-            symbols = edit(symbols, language.alphabet, rng)
-        if shortest <= len(symbols) <= longest:
+    for edits in rng.sample(distances, len(distances)):
+        sources = [
+            n
+            for n in range(max(0, shortest - edits), longest + edits + 1)
+            if language.counter.count(n) > 0
+        ]
+        for _ in range(MAX_TRIES if sources else 0):
+            symbols: Word = language.counter.draw(rng.choice(sources), rng)
+            for _ in range(edits):
+                symbols = edit(symbols, language.alphabet, rng)
             word = to_word(symbols, language.alphabet)
-            if not language.accepts(word):
+            if shortest <= len(symbols) <= longest and not language.accepts(word):
                 return word
+    listed = " or ".join(map(str, distances))
     raise LengthError(
         f"no near miss of {language.name} with a length from {shortest} to {longest} and "
-        f"{edits} edit{'s' if edits > 1 else ''} was found."
+        f"{listed} edits was found."
     )

@@ -34,7 +34,9 @@ class LSTM(SequenceModel):
         self.lstm = nn.LSTM(config.d_model, config.d_model, config.layers, batch_first=True)
         self.lm_head = nn.Linear(config.d_model, num_outputs)
 
-    def forward(self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None) -> Output:
+    def forward(
+        self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
+    ) -> Output:
         past = None
         if state is not None:
             past = tuple(torch.stack(parts) for parts in zip(*state, strict=True))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, cast, final
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +25,14 @@ from statespan.models.model import (
 )
 from statespan.models.ops import causal_convolution, selective_scan
 
-__all__ = ["Backbone", "Mamba", "MambaConfig", "MambaMixer", "initialize_time_step"]
+__all__ = [
+    "Mamba",
+    "MambaConfig",
+    "MambaMixer",
+    "Mixer",
+    "MixerModel",
+    "initialize_time_step",
+]
 
 
 class MambaConfig(ModelConfig, frozen=True, tag="mamba", kw_only=True):
@@ -48,15 +57,36 @@ class MambaConfig(ModelConfig, frozen=True, tag="mamba", kw_only=True):
         """The number of channels of a layer."""
         return self.expand * self.d_model
 
+    @property
+    def rank(self) -> int:
+        """The rank of the time step's projection."""
+        return self.dt_rank or math.ceil(self.d_model / 16)
 
-class MambaMixer(nn.Module):
+
+class Mixer(nn.Module, ABC):
+    """What mixes along time inside a block; `out_proj` leads back to the residual stream."""
+
+    out_proj: nn.Linear
+
+    @abstractmethod
+    def forward(
+        self, hidden: Float[Tensor, "batch length width"], state: LayerState | None = None
+    ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
+        """Return the outputs and the layer's next state."""
+
+    @abstractmethod
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw every parameter anew from `generator`."""
+
+
+class MambaMixer(Mixer):
     """One Mamba layer: projection, convolution, selective scan, gate, projection."""
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
         channels = config.d_inner
         self.d_state = config.d_state
-        self.dt_rank = config.dt_rank or math.ceil(config.d_model / 16)
+        self.dt_rank = config.rank
         self.in_proj = nn.Linear(config.d_model, 2 * channels, bias=False)
         self.conv1d = nn.Conv1d(channels, channels, config.d_conv, groups=channels)
         self.x_proj = nn.Linear(channels, self.dt_rank + 2 * config.d_state, bias=False)
@@ -71,9 +101,7 @@ class MambaMixer(nn.Module):
         """Return the outputs and the layer's next state (last inputs, scan state)."""
         past, scan_state = state if state is not None else (None, None)
         inputs, gate = self.in_proj(hidden).chunk(2, dim=-1)
-        inputs, past = causal_convolution(
-            inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past
-        )
+        inputs, past = causal_convolution(inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past)
         inputs = silu(inputs)
         sizes = [self.dt_rank, self.d_state, self.d_state]
         step, write, read = self.x_proj(inputs).split(sizes, dim=-1)
@@ -104,7 +132,7 @@ def initialize_time_step(bias: Tensor, generator: torch.Generator) -> None:
 class Block(nn.Module):
     """A mixer behind a norm, beside a residual stream."""
 
-    def __init__(self, mixer: nn.Module, width: int) -> None:
+    def __init__(self, mixer: Mixer, width: int) -> None:
         super().__init__()
         self.norm = RMSNorm(width)
         self.mixer = mixer
@@ -120,11 +148,16 @@ class Block(nn.Module):
 class Backbone(nn.Module):
     """Embeddings, blocks and a final norm, with the names that `transformers` gives them."""
 
-    def __init__(self, mixers: list[nn.Module], *, vocab_size: int, width: int) -> None:
+    def __init__(self, mixers: Sequence[Mixer], *, vocab_size: int, width: int) -> None:
         super().__init__()
         self.embeddings = nn.Embedding(vocab_size, width)
         self.layers = nn.ModuleList(Block(mixer, width) for mixer in mixers)
         self.norm_f = RMSNorm(width)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers, with their type."""
+        return cast("list[Block]", list(self.layers))
 
     def forward(
         self, tokens: Int[Tensor, "batch length"], state: ModelState | None
@@ -132,37 +165,50 @@ class Backbone(nn.Module):
         """Return the final hidden states and the next state of every layer."""
         hidden = self.embeddings(tokens)
         states: list[LayerState] = []
-        for index, layer in enumerate(self.layers):
-            hidden, layer_state = layer(hidden, None if state is None else state[index])
+        for index, block in enumerate(self.blocks):
+            hidden, layer_state = block(hidden, None if state is None else state[index])
             states.append(layer_state)
         return self.norm_f(hidden), tuple(states)
 
 
-@MODELS.register("mamba")
-class Mamba(SequenceModel):
-    """A stack of Mamba layers; the weights open in `transformers.MambaForCausalLM`."""
-
-    Config = MambaConfig
-    Mixer: ClassVar[type[nn.Module]] = MambaMixer
+class MixerModel(SequenceModel):
+    """A stack of mixers of one kind, between embeddings and a linear head."""
 
     def __init__(self, config: ModelConfig, *, vocab_size: int, num_outputs: int) -> None:
         super().__init__(config, vocab_size=vocab_size, num_outputs=num_outputs)
-        mixers = [self.Mixer(config) for _ in range(config.layers)]
+        mixers = [self.make_mixer() for _ in range(config.layers)]
         self.backbone = Backbone(mixers, vocab_size=vocab_size, width=config.d_model)
         self.lm_head = nn.Linear(config.d_model, num_outputs, bias=False)
 
-    def forward(self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None) -> Output:
+    @abstractmethod
+    def make_mixer(self) -> Mixer:
+        """Return the mixer of one layer, not yet initialized."""
+
+    def forward(
+        self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
+    ) -> Output:
         hidden, state = self.backbone(tokens, state)
         return Output(self.lm_head(hidden), state)
 
     def initialize(self, generator: torch.Generator) -> None:
         nn.init.normal_(self.backbone.embeddings.weight, std=0.02, generator=generator)
-        for layer in self.backbone.layers:
-            layer.mixer.initialize(generator)
-            layer.mixer.out_proj.weight.div_(math.sqrt(self.config.layers))
-            nn.init.ones_(layer.norm.weight)
+        for block in self.backbone.blocks:
+            block.mixer.initialize(generator)
+            block.mixer.out_proj.weight.div_(math.sqrt(self.config.layers))
+            nn.init.ones_(block.norm.weight)
         nn.init.ones_(self.backbone.norm_f.weight)
         initialize_linear(self.lm_head, generator)
+
+
+@final
+@MODELS.register("mamba")
+class Mamba(MixerModel):
+    """A stack of Mamba layers; the weights open in `transformers.MambaForCausalLM`."""
+
+    Config = MambaConfig
+
+    def make_mixer(self) -> MambaMixer:
+        return MambaMixer(self.config)
 
     def transformers_config(self) -> dict[str, Any]:
         config: MambaConfig = self.config
@@ -175,7 +221,7 @@ class Mamba(SequenceModel):
             "num_hidden_layers": config.layers,
             "conv_kernel": config.d_conv,
             "expand": config.expand,
-            "time_step_rank": self.backbone.layers[0].mixer.dt_rank,
+            "time_step_rank": config.rank,
             "layer_norm_epsilon": self.backbone.norm_f.epsilon,
             "tie_word_embeddings": False,
         }

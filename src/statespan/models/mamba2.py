@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, final
 
 import torch
 from einops import rearrange
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
 from statespan.errors import ConfigError
-from statespan.models.mamba import Mamba, initialize_time_step
+from statespan.models.mamba import Mixer, MixerModel, initialize_time_step
 from statespan.models.model import (
     MODELS,
     LayerState,
@@ -54,7 +54,7 @@ class Mamba2Config(ModelConfig, frozen=True, tag="mamba2", kw_only=True):
         return self.d_inner // self.head_dim
 
 
-class Mamba2Mixer(nn.Module):
+class Mamba2Mixer(Mixer):
     """One Mamba-2 layer: projection, convolution, dual scan, gated norm, projection."""
 
     def __init__(self, config: Mamba2Config) -> None:
@@ -76,13 +76,10 @@ class Mamba2Mixer(nn.Module):
     ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
         """Return the outputs and the layer's next state (last inputs, scan state)."""
         past, scan_state = state if state is not None else (None, None)
-        gate, inputs, step = self.in_proj(hidden).split(
-            [self.sizes[0], sum(self.sizes), len(self.dt_bias)], dim=-1
-        )
-        inputs, past = causal_convolution(
-            inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past
-        )
-        values, write, read = silu(inputs).split(self.sizes, dim=-1)
+        sizes = [self.sizes[0], sum(self.sizes), len(self.dt_bias)]
+        gate, inputs, step = self.in_proj(hidden).split(sizes, dim=-1)
+        inputs, past = causal_convolution(inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past)
+        values, write, read = silu(inputs).split(self.sizes, dim=-1)  # type: ignore[no-untyped-call]
         values = rearrange(values, "b t (h p) -> b t h p", p=self.head_dim)
         outputs, scan_state = state_space_dual(
             values, softplus(step + self.dt_bias), -torch.exp(self.A_log), write, read, scan_state
@@ -100,12 +97,15 @@ class Mamba2Mixer(nn.Module):
         nn.init.ones_(self.norm.weight)
 
 
+@final
 @MODELS.register("mamba2")
-class Mamba2(Mamba):
+class Mamba2(MixerModel):
     """A stack of Mamba-2 layers; the weights open in `transformers.Mamba2ForCausalLM`."""
 
     Config = Mamba2Config
-    Mixer = Mamba2Mixer
+
+    def make_mixer(self) -> Mamba2Mixer:
+        return Mamba2Mixer(self.config)
 
     def transformers_config(self) -> dict[str, Any]:
         config: Mamba2Config = self.config

@@ -76,7 +76,9 @@ class SequenceModel(nn.Module, ABC):
         self.num_outputs = num_outputs
 
     @abstractmethod
-    def forward(self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None) -> Output:
+    def forward(
+        self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
+    ) -> Output:
         """Return logits and the next state; a missing state is that before the first token."""
 
     @abstractmethod

@@ -56,8 +56,11 @@ class Attention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            self.add_module(name, nn.Linear(config.d_model, config.d_model, bias=False))
+        width = config.d_model
+        self.q_proj = nn.Linear(width, width, bias=False)
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width, bias=False)
+        self.o_proj = nn.Linear(width, width, bias=False)
 
     def forward(
         self,
@@ -151,7 +154,9 @@ class Transformer(SequenceModel):
         self.model = Decoder(self.config, vocab_size=vocab_size)
         self.lm_head = nn.Linear(config.d_model, num_outputs, bias=False)
 
-    def forward(self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None) -> Output:
+    def forward(
+        self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
+    ) -> Output:
         past = 0 if state is None else state[0][0].shape[2]
         positions = torch.arange(past, past + tokens.shape[1], device=tokens.device)
         hidden = self.model.embed_tokens(tokens)
@@ -197,12 +202,14 @@ class Transformer(SequenceModel):
         limit = self.config.max_length
         if len(positions) and int(positions[-1]) >= limit:
             raise LengthError(
-                f"learned positions reach {limit} tokens (max_length), got {int(positions[-1]) + 1}."
+                f"learned positions reach max_length {limit}, got {int(positions[-1]) + 1} tokens."
             )
         embedded: Tensor = self.model.embed_positions(positions)
         return embedded
 
-    def _rotation(self, positions: Int[Tensor, " length"], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _rotation(
+        self, positions: Int[Tensor, " length"], dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         dim = self.config.d_model // self.config.heads
         exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim
         angles = positions[:, None].float() / ROTARY_BASE**exponents

@@ -119,7 +119,7 @@ class RunDirectory:
 
 
 def _environment() -> bytes:
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

@@ -31,12 +31,17 @@ def draw_accuracy(records: Sequence[Record]) -> bytes:
         ("published_transformer", "transformer (published)", TRANSFORMER, ":"),
     )
     for field, label, color, style in published:
-        for record in (r for r in records if isinstance(r, BinRecord)):
-            value = getattr(record, field)
-            if value is not None:
-                bounds = (record.lower, record.upper)
-                axes.hlines(value, *bounds, color=color, linestyle=style, lw=2.5, label=label)
-                label = "_nolegend_"
+        bins = [r for r in records if isinstance(r, BinRecord) and getattr(r, field) is not None]
+        if bins:
+            axes.hlines(
+                [getattr(record, field) for record in bins],
+                [record.lower for record in bins],
+                [record.upper for record in bins],
+                color=color,
+                linestyle=style,
+                lw=2.5,
+                label=label,
+            )
     axes.plot(
         [record.length for record in lengths],
         [record.accuracy for record in lengths],

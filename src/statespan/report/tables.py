@@ -12,12 +12,17 @@ __all__ = ["bin_table", "percent", "recognition_lines", "summary_line"]
 
 
 def percent(value: float | None) -> str:
-    """Return a percentage with as many digits as it has, a dash when there is none.
+    """Return a percentage with up to two decimals, a dash when there is none.
 
-    >>> percent(100.0), percent(99.96), percent(None)
-    ('100', '99.96', '–')
+    Only all is 100, and only none is 0.
+
+    >>> percent(100.0), percent(99.999), percent(74.6), percent(None)
+    ('100', '99.99', '74.6', '–')
     """
-    return "–" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
+    if value is None:
+        return "–"
+    shown = value if value in {0, 100} else min(max(value, 0.01), 99.99)
+    return f"{shown:.2f}".rstrip("0").rstrip(".")
 
 
 def summary_line(records: Sequence[Record]) -> str:

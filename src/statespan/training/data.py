@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from statespan.errors import ConfigError, LengthError
+from statespan.errors import ConfigError
 from statespan.languages import Language, NextSymbols, Sampler, Word
 from statespan.training.vocabulary import PAD, Vocabulary
 
@@ -116,8 +116,8 @@ class LanguageData:
     """A training set, test words of each bin, and the sets of next symbols in both.
 
     The first `num_trained_sets` rows of `answer_sets` occur in the training set. `seen[i]` counts
-    the test words of bin i that are also in the training set: none, unless the first bin has so few
-    words that none can be held out.
+    the test words of bin i that are also in the training set: none, unless the first bin has fewer
+    than five words, so that none can be held out.
     """
 
     vocabulary: Vocabulary
@@ -141,21 +141,21 @@ def build_data(
 ) -> LanguageData:
     """Draw the training words, from the first bin, and the test words of every bin, of one run.
 
-    The test words of the first bin are held out: at most a fifth of the distinct words that the
-    bin has, and none of them trains.
+    The test words of the first bin are held out: at most a fifth of the distinct words drawn, and
+    none of them trains.
 
     Raises:
         LengthError: a bin has no word at all.
         EmptyLanguageError: the language has no word.
     """
-    draw = partial(language.sample, count=1, rng=rng, sampler=sampler)
-    tests = []
-    for index, bounds in enumerate(bins):
-        share = _distinct_words(language, bounds, HELD_OUT_SHARE * test_words) // HELD_OUT_SHARE
-        wanted = test_words if index else min(test_words, share)
-        tests.append(_draw_distinct(partial(draw, length=bounds), wanted))
-    train = _draw_training(partial(draw, length=bins[0]), train_words, set(tests[0]))
-    tests[0] = tests[0] or list(dict.fromkeys(train))[:test_words]
+    draw = partial(language.sample, rng=rng, sampler=sampler)
+    pool = draw(length=bins[0], count=train_words + test_words)
+    distinct = list(dict.fromkeys(pool))
+    num_held_out = min(test_words, len(distinct) // HELD_OUT_SHARE)
+    held_out = rng.sample(distinct, num_held_out)
+    train = _leave_out(pool, set(held_out), train_words, rng)
+    tests = [held_out or distinct[:test_words]]
+    tests += [_draw_distinct(partial(draw, length=bounds), test_words) for bounds in bins[1:]]
     vocabulary = Vocabulary(language.alphabet)
     sets = AnswerSets(vocabulary)
     train_examples = sets.encode(language, train)
@@ -173,41 +173,21 @@ def build_data(
     )
 
 
-def _distinct_words(language: Language, bounds: tuple[int, int], enough: int) -> int:
-    """Return the number of words with such a length, or anything from `enough` on."""
-    distinct = 0
-    for length in range(bounds[0], bounds[1] + 1):
-        distinct += language.count(length)
-        if distinct >= enough:
-            break
-    return distinct
+def _leave_out(words: list[Word], left_out: set[Word], count: int, rng: Random) -> list[Word]:
+    """Return the first `count` of `words` that are not left out, drawn again if too few are."""
+    kept = [word for word in words if word not in left_out][:count]
+    return kept + rng.choices(kept, k=count - len(kept))
 
 
-def _draw_distinct(draw: Callable[[], list[Word]], wanted: int) -> list[Word]:
+def _draw_distinct(draw: Callable[..., list[Word]], wanted: int) -> list[Word]:
     """Return up to `wanted` distinct words; fewer when new ones have stopped coming."""
     words: dict[Word, None] = {}
     misses = 0
     while len(words) < wanted and misses < MAX_MISSES:
         before = len(words)
-        words.update(dict.fromkeys(draw()))
+        words.update(dict.fromkeys(draw(count=1)))
         misses = 0 if len(words) > before else misses + 1
     return list(words)
-
-
-def _draw_training(
-    draw: Callable[[], list[Word]], wanted: int, held_out: set[Word]
-) -> list[Word]:
-    words: list[Word] = []
-    misses = 0
-    while len(words) < wanted and misses < MAX_MISSES * (1 + len(words)):
-        drawn = [word for word in draw() if word not in held_out]
-        words += drawn
-        misses += not drawn
-    if len(words) < wanted:
-        raise LengthError(
-            "nearly all words of the first bin are held out for the test: lower data.test_words."
-        )
-    return words
 
 
 @final

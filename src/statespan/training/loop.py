@@ -62,7 +62,7 @@ def train(
     seed: int,
     checkpoint_path: Path,
     on_record: Callable[[TrainingRecord], None],
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, float], None] = lambda *_: None,
 ) -> None:
     """Train `model` in place, from the checkpoint if there is one, to the last step.
 
@@ -164,7 +164,7 @@ def _step(
     outputs = model(batch.tokens).logits[batch.mask]
     loss = readout.loss(outputs, batch.targets[batch.mask]) / len(outputs)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     if clip:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()

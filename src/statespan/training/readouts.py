@@ -27,9 +27,7 @@ class Readout(ABC):
     row, in the order of `Vocabulary.answers`.
     """
 
-    def __init__(
-        self, vocabulary: Vocabulary, answer_sets: Bool[Tensor, "set answer"]
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, answer_sets: Bool[Tensor, "set answer"]) -> None:
         self.vocabulary = vocabulary
         self.answer_sets = answer_sets
 
@@ -39,9 +37,7 @@ class Readout(ABC):
         """The number of outputs of the model at each position."""
 
     @abstractmethod
-    def logits(
-        self, outputs: Float[Tensor, "*batch output"]
-    ) -> Float[Tensor, "*batch answer"]:
+    def logits(self, outputs: Float[Tensor, "*batch output"]) -> Float[Tensor, "*batch answer"]:
         """Return one logit an answer: positive where the model allows it."""
 
     @abstractmethod

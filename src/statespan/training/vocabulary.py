@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, final
 
-from statespan.languages import END, Alphabet, NextSymbols, Word
+from statespan.languages import END, Alphabet, End, NextSymbols, Word
 
 __all__ = ["BOS", "EOS", "PAD", "Vocabulary"]
 
@@ -53,5 +53,5 @@ class Vocabulary:
 
     def symbols(self, answers: Iterable[bool]) -> NextSymbols:
         """Return the set of next symbols of an answer; the inverse of `answers`."""
-        marks = (*self.alphabet, END)
+        marks: tuple[str | End, ...] = (*self.alphabet, END)
         return frozenset(s for s, given in zip(marks, answers, strict=True) if given)

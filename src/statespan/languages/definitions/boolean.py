@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, final
 
 from statespan.languages.catalogue import LANGUAGES
-from statespan.languages.language import Language, PublishedSampler
+from statespan.languages.formal_language import Language, PublishedSampler
 from statespan.languages.machine import Machine, State
 from statespan.languages.symbols import END, NextSymbols
 
@@ -32,10 +32,10 @@ class BooleanMachine(Machine):
         return 1
 
     def step(self, state: Any, symbol: str) -> State:
-        return state + self._changes[symbol] if state else None  # type: ignore[no-any-return]
+        return state + self._changes[symbol] if state else None
 
     def is_accepting(self, state: Any) -> bool:
-        return state == 0
+        return bool(state == 0)
 
     def allowed(self, state: Any) -> NextSymbols:
         return self._allowed[state > 0]

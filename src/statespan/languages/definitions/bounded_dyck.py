@@ -10,7 +10,7 @@ from typing import Any, final
 
 from statespan.errors import InputError
 from statespan.languages.catalogue import LANGUAGES
-from statespan.languages.language import Language, PublishedSampler
+from statespan.languages.formal_language import Language, PublishedSampler
 from statespan.languages.machine import Machine, State
 from statespan.languages.symbols import END, NextSymbols
 
@@ -42,7 +42,7 @@ class BoundedDyckMachine(Machine):
         kind = self._kinds[symbol]
         if symbol in self._opens:
             return (*state, kind) if len(state) < self.depth else None
-        return state[:-1] if state and state[-1] == kind else None  # type: ignore[no-any-return]
+        return state[:-1] if state and state[-1] == kind else None
 
     def is_accepting(self, state: Any) -> bool:
         return not state

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any, final
+from typing import Any, cast, final
 
 from statespan.languages.catalogue import LANGUAGES
-from statespan.languages.language import Language
+from statespan.languages.counting import WordCounter
+from statespan.languages.formal_language import Language
 from statespan.languages.machine import Machine, State
 from statespan.languages.symbols import END, NextSymbols
 
@@ -22,8 +23,10 @@ class EqualRunsMachine(Machine):
     def __init__(self, alphabet: str) -> None:
         self.alphabet = tuple(alphabet)
         self._runs = {symbol: run for run, symbol in enumerate(alphabet)}
-        self._follows = [frozenset((symbol,)) for symbol in alphabet[1:]]
-        self._stays = [frozenset((symbol,)) for symbol in alphabet]
+        self._follows: list[NextSymbols] = [frozenset((symbol,)) for symbol in alphabet[1:]]
+        self._stays: list[NextSymbols] = [frozenset((symbol,)) for symbol in alphabet]
+        self._empty: NextSymbols = frozenset((alphabet[0], END))
+        self._first: NextSymbols = frozenset(alphabet[:2])
 
     @property
     def start(self) -> State:
@@ -41,21 +44,21 @@ class EqualRunsMachine(Machine):
 
     def is_accepting(self, state: Any) -> bool:
         run, done, size = state
-        return size == 0 or (run == len(self.alphabet) - 1 and done == size)
+        return bool(size == 0 or (run == len(self.alphabet) - 1 and done == size))
 
     def allowed(self, state: Any) -> NextSymbols:
-        run, done, size = state
+        run, done, size = cast("tuple[int, int, int]", state)
         if size == 0:
-            return self._stays[0] | {END}
+            return self._empty
         if run == 0:
-            return self._stays[0] | self._follows[0]
+            return self._first
         if done < size:
             return self._stays[run]
         return frozenset((END,)) if run == len(self.alphabet) - 1 else self._follows[run]
 
 
 @final
-class EqualRunsCounter:
+class EqualRunsCounter(WordCounter):
     """There is one word for each n, of length n times the number of symbols."""
 
     def __init__(self, alphabet: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from statespan.languages.catalogue import LANGUAGES
 from statespan.languages.counting import MachineCounter, WordCounter
-from statespan.languages.language import Language, PublishedSampler
+from statespan.languages.formal_language import Language, PublishedSampler
 from statespan.languages.machine import Machine, State
 from statespan.languages.symbols import END, NextSymbols
 
@@ -51,7 +51,7 @@ class ShuffleMachine(Machine):
 
 
 @final
-class ShuffleCounter:
+class ShuffleCounter(WordCounter):
     """Counts words of a shuffle through the lengths of its parts, since it has too many states.
 
     A word of length 2n is a choice of sizes n_1 + … + n_k = n, of places for each type, and of a

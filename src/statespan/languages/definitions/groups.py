@@ -14,7 +14,7 @@ from typing import TypeAlias
 from statespan.errors import InputError
 from statespan.languages.automaton import determinize
 from statespan.languages.catalogue import LANGUAGES
-from statespan.languages.language import Language
+from statespan.languages.formal_language import Language
 
 __all__: list[str] = []
 
@@ -69,8 +69,9 @@ def _multiply(first: Permutation, second: Permutation) -> Permutation:
 def _cycles(permutation: Permutation) -> str:
     seen: set[int] = set()
     text = ""
-    for point in range(len(permutation)):
+    for first in range(len(permutation)):
         cycle = []
+        point = first
         while point not in seen:
             seen.add(point)
             cycle.append(str(point + 1))

@@ -6,7 +6,7 @@ from random import Random
 
 from statespan.languages.catalogue import LANGUAGES
 from statespan.languages.definitions.drawing import draw_coins
-from statespan.languages.language import Language, PublishedSampler
+from statespan.languages.formal_language import Language, PublishedSampler
 
 __all__: list[str] = []
 

@@ -6,7 +6,7 @@ from random import Random
 
 from statespan.languages.catalogue import LANGUAGES
 from statespan.languages.definitions.drawing import draw_flanked
-from statespan.languages.language import Language
+from statespan.languages.formal_language import Language
 
 __all__: list[str] = []
 

@@ -15,13 +15,14 @@ __all__ = ["causal_convolution"]
 def causal_convolution(
     inputs: Float[Tensor, "batch length channel"],
     weight: Float[Tensor, "channel width"],
-    bias: Float[Tensor, " channel"],
+    bias: Float[Tensor, " channel"] | None,
     initial_state: Float[Tensor, "batch past channel"] | None = None,
 ) -> tuple[Float[Tensor, "batch length channel"], Float[Tensor, "batch past channel"]]:
     """Return the causal depthwise convolution of `inputs`, and the last width - 1 inputs.
 
-    y_t = bias + Σ_k weight[:, k] x_{t - width + 1 + k}. A missing `initial_state` (the width - 1
-    inputs before the first) is zero; the one returned continues the sequence. Differentiable once.
+    y_t = bias + Σ_k weight[:, k] x_{t - width + 1 + k}. A missing `bias` is zero, and so is
+    a missing `initial_state` (the width - 1 inputs before the first); the one returned continues
+    the sequence. Differentiable once.
 
     Example:
         >>> import torch
@@ -32,10 +33,12 @@ def causal_convolution(
         ([1.0, 12.0, 23.0], 3.0)
     """
     width = weight.shape[1]
+    if bias is None:
+        bias = weight.new_zeros(weight.shape[0])
     if initial_state is None:
         initial_state = inputs.new_zeros(inputs.shape[0], width - 1, inputs.shape[2])
     padded = torch.cat((initial_state, inputs), dim=1)
-    outputs: Tensor = _Convolution.apply(padded, weight, bias)
+    outputs: Tensor = _Convolution.apply(padded, weight, bias)  # type: ignore[no-untyped-call]
     return outputs, padded[:, padded.shape[1] - width + 1 :]
 
 

@@ -45,7 +45,7 @@ def selective_scan(
     """
     if initial_state is None:
         initial_state = inputs.new_zeros(inputs.shape[0], *transition.shape)
-    outputs, last_state = _SelectiveScan.apply(
+    outputs, last_state = _SelectiveScan.apply(  # type: ignore[no-untyped-call]
         *(_time_first(tensor) for tensor in (inputs, delta)),
         transition,
         *(_time_first(tensor) for tensor in (write, read)),

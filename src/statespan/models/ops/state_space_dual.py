@@ -44,17 +44,17 @@ def state_space_dual(
     scaled = rearrange(pad(scaled, (0, 0, 0, 0, 0, missing)), pattern, t=chunk)
     exponent = rearrange(pad(delta * transition, (0, 0, 0, missing)), pattern, t=chunk)
     write, read = (rearrange(pad(x, (0, 0, 0, missing)), pattern, t=chunk) for x in (write, read))
-    total = exponent.cumsum(dim=2)  # log of the decay from the chunk's start to t, t included
+    between = _sum_between(exponent)
 
-    within = _decay_between(total)
     scores = torch.einsum("bctn,bcsn->bcts", read, write)
-    outputs = torch.einsum("bcts,bchts,bcshp->bcthp", scores, within, scaled)
+    outputs = torch.einsum("bcts,bchts,bcshp->bcthp", scores, torch.exp(between), scaled)
 
-    to_end = torch.exp(total[:, :, -1:] - total)
-    written = torch.einsum("bctn,bcth,bcthp->bchpn", write, to_end, scaled)
+    to_end = torch.exp(between[..., -1, :])
+    written = torch.einsum("bctn,bcht,bcthp->bchpn", write, to_end, scaled)
     state = initial_state
     if state is None:
         state = inputs.new_zeros(batch, head, dim, write.shape[-1])
+    total = exponent.cumsum(dim=2)  # from the chunk's start to t, t included
     fades = torch.exp(total[:, :, -1])[..., None, None]
     starts = []
     for fade, fresh in zip(fades.unbind(1), written.unbind(1), strict=True):
@@ -65,11 +65,16 @@ def state_space_dual(
     return rearrange(outputs, "b c t h p -> b (c t) h p")[:, :length], state
 
 
-def _decay_between(
-    total: Float[Tensor, "batch chunk time head"],
+def _sum_between(
+    exponent: Float[Tensor, "batch chunk time head"],
 ) -> Float[Tensor, "batch chunk head time time"]:
-    """Return exp of the exponents summed over (s, t] at row t and column s ≤ t, else 0."""
-    total = rearrange(total, "b c t h -> b c h t")
-    difference = total[..., :, None] - total[..., None, :]
-    future = torch.ones(difference.shape[-2:], dtype=torch.bool, device=total.device).triu(1)
-    return torch.exp(difference.masked_fill(future, -torch.inf))
+    """Return the exponents summed over (s, t] at row t and column s ≤ t, and -∞ at s > t.
+
+    Summed anew for each s: a difference of two running sums would lose the small exponents that
+    come after a large one, and with them what a state kept since it was last reset.
+    """
+    length = exponent.shape[2]
+    pairs = torch.ones(length, length, dtype=torch.bool, device=exponent.device)
+    terms = rearrange(exponent, "b c t h -> b c h t 1").expand(-1, -1, -1, -1, length)
+    sums = terms.masked_fill(pairs.triu(), 0).cumsum(dim=-2)
+    return sums.masked_fill(pairs.triu(1), -torch.inf)

@@ -33,6 +33,7 @@ PublishedSampler: TypeAlias = Callable[[int, int, Random], Word]
 """(shortest, longest, rng) -> one word with a length between, as a paper's generator draws it."""
 
 MAX_TRIES = 100_000
+MAX_SEARCH = 200
 
 
 @final
@@ -82,10 +83,10 @@ class Language:
         name: str | None = None,
         published: PublishedSampler | None = None,
     ) -> Language:
-        """Return the language of a regular expression.
+        r"""Return the language of a regular expression.
 
         Operators, loosest first: `|`, `&`, concatenation, prefix `~` (complement), postfix
-        `* + ? {m} {m,} {m,n}`. `.` is any symbol, `<name>` a symbol of several characters, `\\`
+        `* + ? {m} {m,} {m,n}`. `.` is any symbol, `<name>` a symbol of several characters, `\`
         makes the next character a symbol. The alphabet is the symbols used, sorted, unless given.
 
         Raises:
@@ -230,9 +231,7 @@ class Language:
             EmptyLanguageError: there is no word at all.
             InputError: the language has no published sampler.
         """
-        shortest, longest = self._check_range(length)
-        if count < 0:
-            raise InputError(f"count must be at least 0, got {count}.")
+        shortest, longest = self._check_draw(length, count)
         if sampler == "uniform":
             return self._sample_uniform(shortest, longest, count, rng)
         if sampler != "published":
@@ -254,12 +253,9 @@ class Language:
         """
         if distance not in {None, 1, 2}:
             raise InputError(f"distance must be 1, 2 or None, got {distance!r}.")
-        shortest, longest = self._check_range(length)
-        misses: list[Word] = []
-        for _ in range(count):
-            edits = distance if distance is not None else rng.choice((1, 2))
-            misses.append(draw_near_miss(self, shortest, longest, edits, rng))
-        return misses
+        shortest, longest = self._check_draw(length, count)
+        distances = [1, 2] if distance is None else [distance]
+        return [draw_near_miss(self, shortest, longest, distances, rng) for _ in range(count)]
 
     def counterexample_to_equivalence(self, other: Language) -> Word | None:
         """Return a shortest word that only one of the two languages has; None if they are equal.
@@ -285,8 +281,8 @@ class Language:
         return self._difference(other, inclusion=True)
 
     def _difference(self, other: Language, *, inclusion: bool) -> Word | None:
-        for language in (self, other):
-            language._require_regular("a comparison")
+        self._require_regular("a comparison")
+        other._require_regular("a comparison")
         word = shortest_difference(self.machine, other.machine, inclusion=inclusion)
         return None if word is None else to_word(word, self.alphabet + other.alphabet)
 
@@ -308,7 +304,9 @@ class Language:
         if isinstance(length, bool) or not isinstance(length, int) or length < 0:
             raise LengthError(f"a length is a whole number of at least 0, got {length!r}.")
 
-    def _check_range(self, length: Length) -> tuple[int, int]:
+    def _check_draw(self, length: Length, count: int) -> tuple[int, int]:
+        if count < 0:
+            raise InputError(f"count must be at least 0, got {count}.")
         bounds = (length, length) if isinstance(length, int) else tuple(length)
         if len(bounds) != 2:
             raise LengthError(f"length must be a number or (first, last), got {length!r}.")
@@ -332,12 +330,24 @@ class Language:
             word = self.published(shortest, longest, rng)
             if shortest <= len(word) <= longest and self.accepts(word):
                 return word
-        message = self._no_word(shortest, longest)
-        raise LengthError(f"{message} (none in {MAX_TRIES:,} draws of the published sampler)")
+        if not any(self.counter.count(n) for n in range(shortest, longest + 1)):
+            raise LengthError(self._no_word(shortest, longest))
+        raise LengthError(
+            f"the published sampler of {self.name} drew no word of length "
+            f"{_window(shortest, longest)} in {MAX_TRIES:,} draws: widen the range, or use "
+            "sampler='uniform'."
+        )
 
     def _no_word(self, shortest: int, longest: int) -> str:
-        window = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
-        near = [n for n in range(max(0, shortest - 64), longest + 65) if self.counter.count(n)]
-        nearest = min(near, key=lambda n: max(shortest - n, n - longest), default=None)
-        hint = "" if nearest is None else f" The nearest length that has one is {nearest}."
-        return f"no word of {self.name} has length {window}.{hint}"
+        hint = f"None within {MAX_SEARCH} of it has one either."
+        for distance in range(1, MAX_SEARCH + 1):
+            near = [n for n in (shortest - distance, longest + distance) if n >= 0]
+            found = next((n for n in near if self.counter.count(n)), None)
+            if found is not None:
+                hint = f"The nearest length that has one is {found}."
+                break
+        return f"no word of {self.name} has length {_window(shortest, longest)}. {hint}"
+
+
+def _window(shortest: int, longest: int) -> str:
+    return f"{shortest}" if shortest == longest else f"{shortest} to {longest}"

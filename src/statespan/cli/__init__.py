@@ -1,0 +1,3 @@
+"""The command line: a thin verb a job."""
+
+__all__: list[str] = []

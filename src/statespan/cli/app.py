@@ -1,0 +1,59 @@
+"""The program `statespan`: results to standard output, words to standard error.
+
+Exit codes: 0, done; 1, the work failed; 2, wrong usage or input.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from statespan.cli import languages, probe
+from statespan.errors import StatespanError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="statespan",
+    help="What a sequence model's state can hold, and how to make it hold more.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(languages.app, name="languages")
+app.command("probe")(probe.probe)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"statespan {version('statespan')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """What a sequence model's state can hold, and how to make it hold more."""
+    del version
+
+
+def main() -> NoReturn:
+    """Run the program and exit with its code; an expected error is one message, no traceback."""
+    try:
+        app()
+    except StatespanError as error:
+        sys.stderr.write(f"statespan: {error}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(0)

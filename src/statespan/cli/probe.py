@@ -1,0 +1,143 @@
+"""`statespan probe`: train a model on short words, and say at which lengths it knows the rest."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from statespan.cli.output import JsonOption, print_json, print_text, progress_bar
+from statespan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from statespan.jobs import ProbeConfig, ProbeResult
+
+__all__ = ["probe"]
+
+
+def probe(
+    config: Annotated[
+        Path | None, typer.Argument(help="A TOML file; the options below override it.")
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            help="A name of the catalogue, an automaton's .json file, or a regular expression."
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="mamba, mamba2, lstm or transformer.")] = None,
+    layers: Annotated[int | None, typer.Option(help="The number of layers.")] = None,
+    steps: Annotated[int | None, typer.Option(help="The number of training steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of all random streams.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any key of the config, as in TOML: --set training.learning_rate=1e-3.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run directory: new, or empty. [default: in runs/]")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this directory.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Train a model on short words of a language, and measure it on longer ones.
+
+    With no arguments: a Mamba of 2 layers on d-2, in a minute or two on two cores.
+    """
+    options = {
+        "language": language,
+        "model.name": model,
+        "model.layers": layers,
+        "training.steps": steps,
+        "seed": seed,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    if resume is not None and (config or given or setting or out):
+        raise ConfigError("--resume takes the config of the run: leave the other options out.")
+    from statespan import jobs
+
+    try:
+        with progress_bar() as progress:
+            if resume is not None:
+                result = jobs.resume_probe(resume, progress=progress)
+            else:
+                settings = _read_settings(config, given, setting or [])
+                made = jobs.probe_config(settings)
+                out = out or _free_directory(made)
+                result = jobs.probe(made, out, progress=progress)
+    except KeyboardInterrupt:
+        place = resume or out
+        sys.stderr.write(f"stopped. Continue with: statespan probe --resume {place}\n")
+        raise typer.Exit(1) from None
+    _print_result(result, json)
+
+
+def _read_settings(path: Path | None, given: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """Return the config's table: the file, with the options and settings put over it."""
+    from statespan.records import read_toml
+
+    table = read_toml(path) if path is not None else {}
+    if path is not None and str(table.get("language", "")).endswith(".json"):
+        table["language"] = str(path.parent / table["language"])
+    for key, value in {**given, **dict(map(_parse_setting, settings))}.items():
+        *sections, name = key.split(".")
+        place = table
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{section} in --set {key} is no section of the config.")
+        if key == "model.name" and place.get("name", value) != value:
+            place.clear()
+        place[name] = value
+    return table
+
+
+def _parse_setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set takes key=value, got {text!r}.")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def _free_directory(config: ProbeConfig) -> Path:
+    """Return a directory in runs/ that is not there yet, named for the language and the model."""
+    from statespan.models import architecture
+
+    language = re.sub(r"[^A-Za-z0-9._=-]+", "_", Path(config.language).name)[:60].strip("_.")
+    base = f"{language or 'expression'}-{architecture(config.model)}-{config.model.layers}"
+    number = 1
+    while (path := Path("runs") / (base if number == 1 else f"{base}-{number}")).exists():
+        number += 1
+    return path
+
+
+def _print_result(result: ProbeResult, json: bool) -> None:
+    import msgspec
+
+    from statespan.report import bin_table, recognition_lines, summary_line
+
+    if json:
+        value = {
+            "directory": str(result.directory),
+            "picture": str(result.picture),
+            "records": msgspec.to_builtins(result.records),
+        }
+        print_json(value)
+        return
+    print_text(
+        summary_line(result.records),
+        bin_table(result.records),
+        *recognition_lines(result.records),
+        f"accuracy by length: {result.picture}",
+        f"records and checkpoint: {result.directory}",
+    )

@@ -1,0 +1,169 @@
+"""What the documents say is so: doctests run, commands print what is shown, keys are listed."""
+
+from __future__ import annotations
+
+import doctest
+import pkgutil
+import re
+import shlex
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import statespan
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    path
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md")))
+    if path.exists()
+]
+MODULES = [
+    "statespan",
+    *(found.name for found in pkgutil.walk_packages(statespan.__path__, "statespan.")),
+]
+README_COMMANDS = (
+    "pip install -c constraints.txt . && statespan probe",
+    "pip install -c constraints.txt '.[test]' && pytest",
+)
+BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def document_ids(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(path: Path, kind: str) -> list[tuple[int, str]]:
+    """Return (line number, text) of the fenced blocks of that kind."""
+    text = path.read_text("utf-8")
+    return [
+        (text.count("\n", 0, match.start(2)), match[2])
+        for match in BLOCK.finditer(text)
+        if match[1] == kind
+    ]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests_of_the_modules_run(name: str) -> None:
+    assert doctest.testmod(import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=document_ids)
+def test_doctests_of_the_documents_run(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
+    names: dict[str, object] = {}
+    for line, text in blocks(path, "pycon"):
+        test = parser.get_doctest(text, names, path.name, str(path), line)
+        assert test.examples, f"{path.name}, line {line}: a pycon block without an example"
+        runner.run(test, clear_globs=False)
+        names = test.globs
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def shown_commands() -> list[tuple[str, str, str]]:
+    """Return (place, command, output) of each command in a `console` block that prints here.
+
+    A command that trains is too slow for this; the slow tests run the probe.
+    """
+    found = []
+    for path in DOCUMENTS:
+        for line, text in blocks(path, "console"):
+            for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+                command, _, output = part.partition("\n")
+                if command.startswith("statespan languages"):
+                    found.append((f"{document_ids(path)}:{line}", command, output))
+    return found
+
+
+@pytest.mark.parametrize(("place", "command", "output"), shown_commands())
+def test_commands_print_what_the_documents_show(
+    place: str,
+    command: str,
+    output: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from statespan.cli.app import main
+
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    monkeypatch.chdir(tmp_path)
+    for name, text in files_shown_in(place):
+        (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(SystemExit):
+        main()
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).rstrip() == output.rstrip(), place
+
+
+def files_shown_in(place: str) -> list[tuple[str, str]]:
+    """Return the automata that a document shows, under the name in the line before the block."""
+    text = (ROOT / place.partition(":")[0]).read_text("utf-8")
+    return re.findall(r"^`(\w+\.json)`:\n\n```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("command", README_COMMANDS)
+def test_the_two_commands_stand_in_the_readme(command: str) -> None:
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert lines.count(command) == 1
+
+
+def test_every_key_of_the_config_is_documented() -> None:
+    from statespan.jobs import ProbeConfig
+    from statespan.models import MODELS
+
+    documented = re.findall(
+        r"^\| `([\w.]+)` \|", (ROOT / "docs/configuration.md").read_text("utf-8"), re.MULTILINE
+    )
+    keys = set(leaf_keys(ProbeConfig)) | {"model.name"}
+    for name in MODELS.names():
+        keys |= {f"model.{key}" for key in leaf_keys(MODELS.get(name).Config)}
+    assert sorted(set(documented)) == sorted(keys)
+
+
+def leaf_keys(struct: type[msgspec.Struct]) -> list[str]:
+    keys = []
+    for field in msgspec.structs.fields(struct):
+        if field.name == "model":
+            continue
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            keys += [f"{field.name}.{key}" for key in leaf_keys(field.type)]
+        else:
+            keys.append(field.name)
+    return keys
+
+
+def test_every_language_of_the_catalogue_is_documented() -> None:
+    from statespan.languages import LANGUAGES
+
+    text = (ROOT / "docs/languages.md").read_text("utf-8")
+    assert [name for name in LANGUAGES.names() if f"| `{name}` |" not in text] == []
+
+
+def test_the_documented_windows_are_the_published_ones() -> None:
+    from statespan.evaluation import published_figures
+    from statespan.languages import LANGUAGES, language
+
+    rows = {
+        row[0]: row
+        for row in re.findall(
+            r"^\| `([^`]+)` \| [^|]+ \| (.+?) \| (yes|no) \| ([^|]+) \|$",
+            (ROOT / "docs/languages.md").read_text("utf-8"),
+            re.MULTILINE,
+        )
+    }
+    for name in LANGUAGES.names():
+        item, figures = language(name), published_figures(name)
+        windows = ", ".join(f"{a}–{b}" for a, b in figures.bins) if figures else "none"
+        assert rows[name][2:] == ("yes" if item.is_regular else "no", windows)
+
+
+def test_no_document_names_a_path_of_a_machine() -> None:
+    for path in DOCUMENTS:
+        assert re.findall(r"(?:/work|/home|/root|/tmp)/\S*", path.read_text("utf-8")) == []

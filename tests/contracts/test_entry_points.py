@@ -1,0 +1,118 @@
+"""A third party adds a language, a model or a loss by an entry point, without a line here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import pytest
+
+from statespan.errors import InputError, UnknownNameError
+from statespan.registry import Registry
+
+DISTRIBUTION = """
+from statespan.languages import Language
+from statespan.models import ModelConfig
+from statespan.models.lstm import LSTM
+from statespan.training import READOUTS
+
+def odd_a(*, least: int = 1) -> Language:
+    "Words of a of odd length."
+    return Language.from_expression(f"a{{{least}}}(aa)*")
+
+class OtherConfig(ModelConfig, frozen=True, tag="other-lstm", kw_only=True):
+    "Sizes."
+
+class OtherLSTM(LSTM):
+    "An LSTM under another name."
+    Config = OtherConfig
+
+class OtherLoss(READOUTS.get("symbols")):
+    "A loss under another name."
+"""
+ENTRY_POINTS = """
+[statespan.languages]
+odd-a = third_party_of_statespan:odd_a
+
+[statespan.models]
+other-lstm = third_party_of_statespan:OtherLSTM
+
+[statespan.losses]
+other-loss = third_party_of_statespan:OtherLoss
+
+[statespan.colors]
+red = third_party_of_statespan:odd_a
+broken = third_party_of_statespan:nothing
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a distribution: a module, and a .dist-info beside it, in a folder on the path."""
+    (tmp_path / "third_party_of_statespan.py").write_text(DISTRIBUTION, "utf-8")
+    info = tmp_path / "third_party_of_statespan-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: third-party-of-statespan\nVersion: 1.0\n", "utf-8"
+    )
+    (info / "entry_points.txt").write_text(ENTRY_POINTS, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "third_party_of_statespan", raising=False)
+    importlib.invalidate_caches()
+
+
+def fresh(kind: str, plural: str, known: Registry[object]) -> Registry[object]:
+    """Return a registry of the same group that has not looked at entry points yet."""
+    registry: Registry[object] = Registry(kind, plural)
+    for name in known.names():
+        registry.add(name, known.get(name))
+    registry._entry_points_loaded = False
+    return registry
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_language_a_model_and_a_loss_are_found() -> None:
+    from statespan.languages import LANGUAGES
+    from statespan.models import MODELS
+    from statespan.training import READOUTS
+
+    language = fresh("language", "languages", LANGUAGES).get("odd-a")(least=3)  # type: ignore
+    assert language.accepts("aaaaa")
+    assert not language.accepts("a")
+    assert fresh("model", "models", MODELS).get("other-lstm").Config.__name__ == "OtherConfig"  # type: ignore
+    assert "other-loss" in fresh("loss", "losses", READOUTS)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_third_party_language_is_named_like_one_of_the_catalogue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from statespan.languages import LANGUAGES, language, language_from_text
+
+    monkeypatch.setattr(LANGUAGES, "_members", dict(LANGUAGES._members))
+    monkeypatch.setattr(LANGUAGES, "_entry_points_loaded", False)
+    assert language("odd-a").description == "Words of a of odd length."
+    assert language_from_text("odd-a:least=3").name == "odd-a:least=3"
+    assert "odd-a" in LANGUAGES.names()
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_is_registered_here_comes_before_an_entry_point() -> None:
+    registry: Registry[object] = Registry("language", "languages")
+    own = object()
+    registry.add("odd-a", own)
+    registry.names()
+    assert registry.get("odd-a") is own
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_broken_entry_point_says_which_one() -> None:
+    registry: Registry[object] = Registry("color", "colors")
+    with pytest.raises((InputError, AttributeError, ImportError), match="nothing|broken"):
+        registry.names()
+
+
+def test_without_the_distribution_the_name_is_unknown() -> None:
+    with pytest.raises(UnknownNameError, match="unknown language 'odd-a'"):
+        Registry[object]("language", "languages").get("odd-a")

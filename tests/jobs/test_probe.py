@@ -1,0 +1,246 @@
+"""`probe`, from a config to records, a picture and a model that opens elsewhere."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import statespan
+from statespan.errors import EmptyLanguageError, LengthError, RunDirectoryError, TrainingError
+from statespan.jobs import ProbeResult, probe, probe_config, resume_probe
+from statespan.records import (
+    BinRecord,
+    LengthRecord,
+    RecognitionRecord,
+    RunDirectory,
+    RunRecord,
+    TrainingRecord,
+)
+from statespan.training import Vocabulary
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "published"
+
+SMALL: dict[str, Any] = {
+    "language": "d-2",
+    "model": {"name": "mamba", "layers": 1, "d_model": 8},
+    "data": {"bins": [[2, 10], [12, 16]], "train_words": 100, "test_words": 20},
+    "training": {"steps": 12, "report_every": 4, "batch_size": 8},
+    "evaluation": {"curve_lengths": 5, "curve_words": 4, "negatives": 6},
+}
+
+
+def small(**changes: Any) -> dict[str, Any]:
+    return {**SMALL, **changes}
+
+
+def losses(path: Path) -> list[float]:
+    records = RunDirectory.open(path).read_records("training.jsonl")
+    return [record.loss_sum for record in records if isinstance(record, TrainingRecord)]
+
+
+def bins(result: ProbeResult) -> list[BinRecord]:
+    return [record for record in result.records if isinstance(record, BinRecord)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model": {"name": "mamba2", "layers": 1, "d_model": 8, "head_dim": 4, "d_state": 4}},
+        {"model": {"name": "lstm", "layers": 1, "d_model": 8}},
+        {"model": {"name": "transformer", "d_model": 8, "heads": 2, "d_feedforward": 8}},
+        {"training": {"steps": 4, "loss": "class-mse"}},
+        {"training": {"steps": 4, "loss": "class-cross-entropy"}},
+        {"language": "bounded-dyck:brackets=2,depth=3"},
+        {"language": "(ab|c)*", "alphabet": ["a", "b", "c", "d"]},
+        {"language": "word-problem:group=S_3,generators=adjacent"},
+    ],
+    ids=repr,
+)
+def test_every_kind_of_probe_leaves_a_whole_run(changes: dict[str, Any], tmp_path: Path) -> None:
+    result = probe(probe_config(small(**changes)), tmp_path / "run")
+    kinds = [type(record) for record in result.records]
+    assert kinds.count(RunRecord) == 1
+    assert kinds.count(BinRecord) == kinds.count(RecognitionRecord) == 2
+    assert kinds.count(LengthRecord) > 0
+    assert result.picture.read_bytes().startswith(b"\x89PNG")
+    assert RunDirectory.open(tmp_path / "run").read_records("records.jsonl") == result.records
+    assert losses(tmp_path / "run")
+
+
+def test_the_same_config_gives_the_same_numbers_and_another_seed_others(tmp_path: Path) -> None:
+    results = [
+        probe(probe_config(small(seed=seed)), tmp_path / str(index))
+        for index, seed in enumerate((1, 1, 2))
+    ]
+    assert losses(tmp_path / "0") == losses(tmp_path / "1") != losses(tmp_path / "2")
+    assert results[0].records == results[1].records
+
+
+def test_progress_goes_through_all_stages(tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    probe(
+        probe_config(SMALL),
+        tmp_path / "run",
+        progress=lambda stage, done, total, _: seen.append((stage, done, total)),
+    )
+    stages = list(dict.fromkeys(stage for stage, _, _ in seen))
+    assert stages == ["drawing words", "training", "measuring"]
+    assert [done for stage, done, _ in seen if stage == "training"] == list(range(1, 13))
+    assert all(0 <= done <= total for _, done, total in seen)
+    assert seen[-1][1] == seen[-1][2]
+
+
+def test_a_finished_run_is_only_read(tmp_path: Path) -> None:
+    result = probe(probe_config(SMALL), tmp_path / "run")
+    before = (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns
+    again = resume_probe(tmp_path / "run")
+    assert again.records == result.records
+    assert (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("moment", ["training", "measuring"])
+def test_a_run_that_was_killed_is_resumed_to_the_same_numbers(moment: str, tmp_path: Path) -> None:
+    """A separate process is killed with SIGKILL in the middle, then resumed."""
+    config = small(
+        training={"steps": 60, "report_every": 5, "batch_size": 8},
+        evaluation={"curve_lengths": 5, "curve_words": 4, "negatives": 0},
+    )
+    whole = probe(probe_config(config), tmp_path / "whole")
+    script = f"""
+import sys, time
+from pathlib import Path
+from statespan.jobs import probe, probe_config
+def progress(stage, done, total, remark):
+    if stage == {moment!r} and done >= total // 2:
+        print("half", flush=True)
+        time.sleep(60)
+probe(probe_config({config!r}), Path(sys.argv[1]), progress=progress)
+"""
+    run = [sys.executable, "-c", script, str(tmp_path / "killed")]
+    with subprocess.Popen(run, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"half\n"
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "killed" / "records.jsonl").exists()
+    resumed = resume_probe(tmp_path / "killed")
+    assert resumed.records == whole.records
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+def test_kills_at_arbitrary_moments_lose_nothing(tmp_path: Path) -> None:
+    """Killed again and again a little later each time, the run still ends at its numbers."""
+    config = small(
+        training={"steps": 40, "report_every": 2, "batch_size": 8},
+        evaluation={"curve_lengths": 3, "curve_words": 4, "negatives": 0},
+    )
+    whole = probe(probe_config(config), tmp_path / "whole")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    script = f"""
+import json, sys
+from pathlib import Path
+from statespan.jobs import probe, probe_config, resume_probe
+path = Path({str(tmp_path / "killed")!r})
+print("ready", flush=True)
+if path.exists():
+    resume_probe(path)
+else:
+    probe(probe_config(json.loads(Path({str(tmp_path / "config.json")!r}).read_text())), path)
+"""
+    for attempt in range(4):
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.05 + 0.15 * attempt)
+            process.kill()
+    if not (tmp_path / "killed").exists():
+        probe(probe_config(config), tmp_path / "killed")
+    resumed = resume_probe(tmp_path / "killed")
+    assert resumed.records == whole.records
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+def test_a_loss_that_is_not_finite_leaves_a_run_that_can_be_read(tmp_path: Path) -> None:
+    config = small(training={"steps": 50, "learning_rate": 1e30, "warmup": 0, "report_every": 1})
+    with pytest.raises(TrainingError, match="checkpoint"):
+        probe(probe_config(config), tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "run" / "records.jsonl").exists()
+
+
+def test_what_cannot_be_probed_leaves_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(EmptyLanguageError, match="has no words"):
+        probe(probe_config(small(language="a&b")), tmp_path / "run")
+    with pytest.raises(LengthError, match="no word of aa-star has length 3"):
+        probe(
+            probe_config(small(language="aa-star", data={"bins": [[2, 2], [3, 3]]})),
+            tmp_path / "run",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_with_something_in_it_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunDirectoryError, match="is not empty"):
+        probe(probe_config(SMALL), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_automaton_is_kept_with_the_run(tmp_path: Path) -> None:
+    table = {
+        "alphabet": ["a", "b"],
+        "start": 0,
+        "accepting": [0],
+        "transitions": [[0, "a", 1], [1, "a", 0], [0, "b", 0], [1, "b", 1]],
+    }
+    file = tmp_path / "even.json"
+    file.write_text(json.dumps(table))
+    result = probe(probe_config(small(language=str(file))), tmp_path / "run")
+    file.unlink()
+    (tmp_path / "run" / "records.jsonl").unlink()
+    assert resume_probe(tmp_path / "run").records == result.records
+    assert isinstance(result.records[0], RunRecord)
+    assert result.records[0].language == "even"
+
+
+def test_the_trained_model_opens_in_transformers_with_the_same_answers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="a base dependency")
+    config = small(training={"steps": 60, "learning_rate": 1e-2, "batch_size": 16})
+    probe(probe_config(config), tmp_path / "run")
+    with torch.random.fork_rng():
+        model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    ids = (model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id)
+    assert ids == (0, 1, 2)
+    language = statespan.language("d-2")
+    vocabulary = Vocabulary(language.alphabet)
+    with torch.no_grad():
+        logits = model(torch.tensor([vocabulary.encode("aabbab")])).logits[0]
+    answers = (logits[:, vocabulary.answer_ids] > 0).tolist()
+    after_the_start = vocabulary.symbols(answers[0])
+    assert after_the_start == language.next_symbols("")
+
+
+def test_published_words_train_where_a_published_figure_stands(tmp_path: Path) -> None:
+    for name, language, sampler in (("a", "d-2", "published"), ("b", "(ab)*", "uniform")):
+        result = probe(probe_config(small(language=language)), tmp_path / name)
+        assert isinstance(result.records[0], RunRecord)
+        assert result.records[0].sampler == sampler
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXPERIMENTS.glob("*.toml")))
+def test_the_published_result_is_reached(name: str, tmp_path: Path) -> None:
+    table = tomllib.loads((EXPERIMENTS / f"{name}.toml").read_text())
+    result = probe(probe_config(table), tmp_path / "run")
+    assert [record.accuracy for record in bins(result)] == [100.0, 100.0]
+    assert all(record.seen == 0 and record.words == 1_000 for record in bins(result))
