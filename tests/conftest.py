@@ -21,11 +21,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> Iterator[None]:
+def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-    yield
 
 
 @pytest.fixture(autouse=True)

@@ -130,7 +130,9 @@ def test_no_near_miss_and_no_negatives_give_no_record(readout: Readout) -> None:
     data = build_data(
         everything, [(2, 6)], sampler="uniform", train_words=5, test_words=5, rng=Random(0)
     )
-    assert evaluate_recognition(OracleModel(everything), readout, everything, data, 3, Random(0)) == []
+    assert (
+        evaluate_recognition(OracleModel(everything), readout, everything, data, 3, Random(0)) == []
+    )
     data = build_data(
         LANGUAGE, [(2, 6)], sampler="uniform", train_words=5, test_words=5, rng=Random(0)
     )
@@ -168,6 +170,9 @@ def test_published_figures_stand_only_beside_their_own_bin_and_model(
         rng=Random(0),
     )
     records = evaluate_bins(model, readout, same, published, architecture="mamba", layers=2)
-    assert [(r.published, r.published_transformer) for r in records] == [(100.0, 74.6), (None, None)]
+    assert [(r.published, r.published_transformer) for r in records] == [
+        (100.0, 74.6),
+        (None, None),
+    ]
     records = evaluate_bins(model, readout, same, published, architecture="lstm", layers=2)
     assert [(r.published, r.published_transformer) for r in records] == [(None, 74.6), (None, None)]

@@ -18,7 +18,7 @@ from statespan.errors import (
     InputError,
     LengthError,
     StatespanError,
-    StorageError,
+    AutomatonError,
     SymbolError,
     UnknownNameError,
 )
@@ -61,9 +61,12 @@ def test_an_unknown_name_lists_the_near_ones() -> None:
 
 
 def test_a_line_that_looks_like_a_name_is_no_expression() -> None:
-    with pytest.raises(UnknownNameError, match=r"goes in parentheses: \(ab\)"):
-        language_from_text("ab")
-    assert language_from_text("(ab)").accepts("ab")
+    for text in ("tomita_1", "Parity", "partiy", "ab-star", "anbm", "dyck", "parity:"):
+        with pytest.raises(InputError):
+            language_from_text(text)
+    with pytest.raises(UnknownNameError, match=r"goes in parentheses: \(anbm\)"):
+        language_from_text("anbm")
+    assert language_from_text("ab").accepts("ab")
     assert language_from_text("bounded-dyck:brackets=2, depth=3").parameters == {
         "brackets": 2,
         "depth": 3,
@@ -230,10 +233,12 @@ def test_an_automaton_is_read_from_a_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"cannot read the automaton .*none\.json: No such file"):
+    with pytest.raises(
+        AutomatonError, match=r"cannot read the automaton .*none\.json: No such file"
+    ):
         language_from_text(str(tmp_path / "none.json"))
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(StorageError, match=r"cannot read the automaton .*folder\.json"):
+    with pytest.raises(AutomatonError, match=r"cannot read the automaton .*folder\.json"):
         language_from_file(tmp_path / "folder.json")
 
 

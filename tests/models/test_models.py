@@ -63,7 +63,9 @@ def test_pieces_give_what_the_whole_gives(config: ModelConfig, pieces: list[int]
     for part in tokens.split(pieces, dim=1):
         logits, state = model(part, state)
         outputs.append(logits)
-    torch.testing.assert_close(torch.cat(outputs, dim=1), model(tokens).logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        torch.cat(outputs, dim=1), model(tokens).logits, rtol=1e-4, atol=1e-4
+    )
 
 
 @every_model

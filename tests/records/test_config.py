@@ -6,16 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from statespan.errors import ConfigError, StorageError, UnknownNameError
+from statespan.errors import ConfigError, UnknownNameError
 from statespan.jobs import ProbeConfig, probe_config
 from statespan.models.mamba import MambaConfig
 from statespan.records import read_toml, write_toml
 
 WRONG = [
-    ({"languag": "d-2"}, "unknown key 'languag' in the config, the top level. Did you mean language"),
+    (
+        {"languag": "d-2"},
+        "unknown key 'languag' in the config, the top level. Did you mean language",
+    ),
     ({"languag": "d-2"}, "The keys there are: language, alphabet, seed, model, data, training"),
     ({"training": {"step": 5}}, r"unknown key 'step' in the config, training\. Did you mean steps"),
-    ({"model": {"d_stat": 5}}, r"in the config, model\. Did you mean d_state.*name, layers, d_model"),
+    (
+        {"model": {"d_stat": 5}},
+        r"in the config, model\. Did you mean d_state.*name, layers, d_model",
+    ),
     ({"model": {"name": "lstm", "d_state": 5}}, "The keys there are: name, layers, d_model"),
     ({"training": {"steps": "many"}}, r"training\.steps: Expected `int`, got `str`"),
     ({"training": {"steps": 0}}, r"training\.steps: Expected `int` >= 1"),
@@ -74,5 +80,5 @@ def test_a_file_that_is_no_toml_is_said_to_be_none(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"cannot read .*absent\.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read the config .*absent\.toml: No such file"):
         read_toml(tmp_path / "absent.toml")

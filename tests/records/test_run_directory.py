@@ -115,7 +115,7 @@ def test_a_full_disk_is_named_and_the_old_file_stays(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="cannot write .*checkpoint: the disk is full"):
+    with pytest.raises(StorageError, match=r"cannot write .*checkpoint: the disk is full"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
@@ -131,5 +131,5 @@ def test_a_full_disk_is_named_when_a_record_is_appended(tmp_path: Path) -> None:
 
 def test_a_file_where_the_parent_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot create .*file/run"):
+    with pytest.raises(StorageError, match=r"cannot create .*file/run"):
         RunDirectory.create(tmp_path / "file" / "run", ProbeConfig())

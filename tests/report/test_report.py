@@ -63,7 +63,8 @@ def test_the_table_has_ours_beside_the_published_figures() -> None:
 
 def test_the_words_around_the_table_have_the_counts() -> None:
     assert summary_line(RECORDS) == (
-        "mamba, 2 layers, 66,112 parameters, on d-2: 600 steps over 10,000 words of 2 to 100 symbols"
+        "mamba, 2 layers, 66,112 parameters, on d-2: "
+        "600 steps over 10,000 words of 2 to 100 symbols"
     )
     assert recognition_lines(RECORDS) == [
         "recognition, lengths 2–100: 8 of 9 words accepted, 6 of 7 near misses rejected"

@@ -97,7 +97,7 @@ class ProbeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         model: the architecture (`name`) and its sizes.
     """
 
-    language: str = "d-2"
+    language: str = "012-star-02-star"
     alphabet: list[str] | None = None
     seed: AtLeast0 = 0
     model: ModelConfig = MambaConfig()
@@ -156,10 +156,10 @@ def probe(config: ProbeConfig, path: Path, *, progress: Progress = lambda *_: No
         TrainingError: the loss stopped being finite; the last good checkpoint is kept.
         StorageError: the disk is full, or a file cannot be written.
     """
+    work = _prepare(config, _language(config, Path(config.language)), progress)
     files: list[tuple[str, bytes]] = []
     if config.language.endswith(".json"):
         files.append((AUTOMATON, read_bytes(Path(config.language))))
-    work = _prepare(config, _language(config, Path(config.language)), progress)
     directory = RunDirectory.create(path, config, files=files)
     return _run(directory, config, *work, progress)
 

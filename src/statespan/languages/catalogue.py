@@ -7,10 +7,11 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from statespan.errors import AutomatonError, InputError, StorageError, suggest
+from statespan.errors import AutomatonError, InputError, suggest
 from statespan.languages.formal_language import Language
 from statespan.registry import Registry
 
@@ -53,9 +54,10 @@ def language(name: str, **parameters: object) -> Language:
 def language_from_text(text: str) -> Language:
     """Return the language that one line names: what the shell and the configs take.
 
-    In this order: a file that ends in `.json` (an automaton's table); a name of the catalogue,
-    with parameters behind a colon (`bounded-dyck:brackets=2,depth=3`), for a line of nothing but
-    letters, digits, `-` and `_`; else a regular expression.
+    In this order: a name of the catalogue, with parameters behind a colon
+    (`bounded-dyck:brackets=2,depth=3`); a file that ends in `.json` (an automaton's table); else a
+    regular expression. A plain word that looks like a name (it has a `-`, a `_` or a colon, or is
+    near a name) is never taken for an expression: as one, it goes in parentheses.
 
     Raises:
         UnknownNameError: `text` looks like a name and there is none.
@@ -68,7 +70,7 @@ def language_from_text(text: str) -> Language:
     if text.endswith(".json"):
         return language_from_file(Path(text))
     match = _NAME.fullmatch(text)
-    if match is None:
+    if match is None or not _is_meant_as_name(match[1], match[2]):
         return Language.from_expression(text)
     name, listed = match.groups()
     parameters: dict[str, object] = {}
@@ -80,17 +82,22 @@ def language_from_text(text: str) -> Language:
     return language(name, **parameters)
 
 
+def _is_meant_as_name(name: str, parameters: str | None) -> bool:
+    if parameters is not None or "-" in name or "_" in name or name in LANGUAGES:
+        return True
+    return bool(get_close_matches(name, LANGUAGES.names(), n=1, cutoff=0.7))
+
+
 def language_from_file(path: Path) -> Language:
     """Return the language of the automaton whose table is in the JSON file `path`.
 
     Raises:
-        StorageError: the file cannot be read.
-        AutomatonError: it is no JSON, or no complete deterministic automaton.
+        AutomatonError: the file cannot be read, is no JSON, or no complete deterministic automaton.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise StorageError(f"cannot read the automaton {path}: {error.strerror}.") from error
+        raise AutomatonError(f"cannot read the automaton {path}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise AutomatonError(f"the automaton {path} is no JSON: {error}.") from error
     return Language.from_dfa(table, name=path.stem)

@@ -12,7 +12,7 @@ import msgspec
 import tomli_w
 
 from statespan.errors import ConfigError, suggest
-from statespan.records.storage import read_bytes, write_atomically
+from statespan.records.storage import write_atomically
 
 __all__ = ["read_toml", "to_struct", "to_table", "write_toml"]
 
@@ -26,11 +26,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return the table in a TOML file.
 
     Raises:
-        StorageError: it cannot be read.
-        ConfigError: it is no TOML (with the line and column).
+        ConfigError: it cannot be read, or is no TOML (with the line and column).
     """
     try:
-        return tomllib.loads(read_bytes(path).decode("utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the config {path}: {error.strerror}.") from error
     except ValueError as error:
         raise ConfigError(f"{path} is no TOML: {error}.") from error
 

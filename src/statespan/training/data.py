@@ -30,7 +30,7 @@ __all__ = [
 AtLeast0: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 AtLeast1: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
-MAX_MISSES = 2_000
+DRAWS_A_WORD = 10
 HELD_OUT_SHARE = 5
 
 
@@ -180,13 +180,12 @@ def _leave_out(words: list[Word], left_out: set[Word], count: int, rng: Random) 
 
 
 def _draw_distinct(draw: Callable[..., list[Word]], wanted: int) -> list[Word]:
-    """Return up to `wanted` distinct words; fewer when new ones have stopped coming."""
+    """Return up to `wanted` distinct words: as many as there are in ten times as many draws."""
     words: dict[Word, None] = {}
-    misses = 0
-    while len(words) < wanted and misses < MAX_MISSES:
-        before = len(words)
+    for _ in range(DRAWS_A_WORD * wanted):
+        if len(words) == wanted:
+            break
         words.update(dict.fromkeys(draw(count=1)))
-        misses = 0 if len(words) > before else misses + 1
     return list(words)
 
 

@@ -42,7 +42,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """
 
     loss: str = "symbols"
-    steps: AtLeast1 = 1_000
+    steps: AtLeast1 = 600
     batch_size: AtLeast1 = 32
     learning_rate: Positive = 2e-3
     weight_decay: NotNegative = 0.01

@@ -112,7 +112,9 @@ def test_fast_path_is_the_reference(name: str, length: int, dtype: torch.dtype) 
     for ours, theirs in zip(actual, expected, strict=True):
         assert ours.dtype == dtype
         scale = theirs.abs().max().clamp(min=1)
-        torch.testing.assert_close(ours.double() / scale, theirs / scale, **tolerances(dtype, length))
+        torch.testing.assert_close(
+            ours.double() / scale, theirs / scale, **tolerances(dtype, length)
+        )
 
 
 @every_operation
@@ -152,7 +154,12 @@ def test_extreme_steps_keep_or_forget_exactly() -> None:
     kept, _ = selective_scan(ones, torch.zeros(1, 2, 1), transition, ones, ones, state)
     assert kept.flatten().tolist() == [state.item()] * 2
     forgotten, last = selective_scan(
-        torch.zeros(1, 1, 1), torch.full((1, 1, 1), 200.0), transition, ones[:, :1], ones[:, :1], state
+        torch.zeros(1, 1, 1),
+        torch.full((1, 1, 1), 200.0),
+        transition,
+        ones[:, :1],
+        ones[:, :1],
+        state,
     )
     assert forgotten.item() == last.item() == 0.0
 
