@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from statespan import (
+        algebra,
         errors,
         evaluation,
         jobs,
@@ -15,14 +16,17 @@ if TYPE_CHECKING:
         report,
         training,
     )
+    from statespan.algebra import judge
     from statespan.languages import END, Language, language
 
 __all__ = [
     "END",
     "Language",
+    "algebra",
     "errors",
     "evaluation",
     "jobs",
+    "judge",
     "language",
     "languages",
     "models",
@@ -32,7 +36,7 @@ __all__ = [
     "training",
 ]
 
-_HOMES = {"END": "languages", "Language": "languages", "language": "languages"}
+_HOMES = {"judge": "algebra", "END": "languages", "Language": "languages", "language": "languages"}
 
 
 def __getattr__(name: str) -> Any:

@@ -101,6 +101,11 @@ def test_words_are_drawn_reproducibly() -> None:
         (("languages", "sample", "parity", "--length", "x"), "--length must be"),
         (("languages", "compare", "dyck-1", "parity"), "dyck-1 is not regular"),
         (("languages", "show", "absent.json"), "cannot read the automaton absent.json"),
+        (("judge",), "judge takes one LANGUAGE, or --all"),
+        (("judge", "parity", "--all"), "judge takes one LANGUAGE, or --all"),
+        (("judge", "--all", "--draw", "x.svg"), "--draw takes one LANGUAGE"),
+        (("judge", "b & Y", "--temporal"), "does not parse at position"),
+        (("judge", "dyck-1", "--draw", "x.svg"), "not regular"),
         (("probe", "absent.toml"), "cannot read the config absent.toml"),
         (("probe", "--set", "training.step=3"), "Did you mean steps"),
         (("probe", "--set", "x"), "--set takes key=value"),
@@ -128,6 +133,38 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Usage" in done.stderr
+
+
+def test_a_language_is_judged(tmp_path: Path) -> None:
+    done = run("judge", "(aa)*", "--draw", "aa.svg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "regular, not star-free" in done.stdout
+    assert "u = a moves state 0 around a cycle of 2" in done.stdout
+    assert "nonnegative-star-free: A state-space model" in done.stdout
+    assert (tmp_path / "aa.svg").read_text().startswith("<svg")
+    facts = json.loads(run("judge", "parity", "--json").stdout)
+    assert facts["star_free"] is False
+    assert facts["witness"]["period"] == 2
+    mamba = next(row for row in facts["table"] if "Mamba" in row["models"])
+    assert mamba["verdict"] == mamba["fixed_width"]["verdict"] == "no"
+    assert mamba["fixed_width"]["theorem"] == "nonnegative-star-free"
+
+
+def test_formulas_and_languages_that_are_not_regular_are_judged_too() -> None:
+    facts = json.loads(run("judge", "b & Y a", "--temporal", "--alphabet", "abc", "--json").stdout)
+    assert (facts["star_free"], facts["alphabet"]) == (True, ["a", "b", "c"])
+    facts = json.loads(run("judge", "dyck-1", "--json").stdout)
+    assert facts["star_free"] is None
+    assert "monoid_size" not in facts
+    assert run("judge", "bounded-dyck").stdout.startswith("bounded-dyck: star-free")
+
+
+def test_the_catalogue_is_judged_as_a_matrix() -> None:
+    lines = run("judge", "--all").stdout.splitlines()
+    assert sum(line.startswith("parity ") for line in lines) == 1
+    rows = json.loads(run("judge", "--all", "--json").stdout)
+    assert len(rows) == 30
+    assert all(len(row["table"]) == 12 for row in rows)
 
 
 def test_a_probe_prints_its_table_and_leaves_a_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -25,8 +26,6 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
 
 
@@ -45,7 +44,7 @@ def test_help_takes_less_than_half_a_second() -> None:
     ("arguments", "code"),
     [
         (["languages", "list"], 0),
-        (["languages", "show", "nonsense"], 2),
+        (["languages", "show", "partiy"], 2),
         (["languages", "sample", "d-2", "--length", "3"], 2),
         (["nonsense"], 2),
         (["probe", "--resume", "no-such-run"], 2),
@@ -59,25 +58,18 @@ def test_exit_codes(arguments: list[str], code: int) -> None:
     assert bool(done.stderr) == (code != 0)
 
 
-def verbs() -> list[list[str]]:
-    return [
-        ["languages", "list"],
-        ["languages", "show"],
-        ["languages", "sample"],
-        ["languages", "compare"],
-        ["probe"],
-    ]
-
-
-@pytest.mark.parametrize("verb", verbs(), ids=" ".join)
-def test_every_verb_takes_json(verb: list[str]) -> None:
-    assert "--json" in run_program(*verb, "--help").stdout
-
-
-def test_every_verb_is_in_the_list_above() -> None:
+def verbs() -> list[str]:
     from statespan.cli import languages
     from statespan.cli.app import app
 
     names = [f"languages {item.name}" for item in languages.app.registered_commands]
-    names += [item.name or "" for item in app.registered_commands]
-    assert sorted(names) == sorted(map(" ".join, verbs()))
+    return sorted([*names, *(item.name or "" for item in app.registered_commands)])
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_takes_json(verb: str) -> None:
+    assert "--json" in run_program(*verb.split(), "--help").stdout
+
+
+def test_the_verbs_of_the_laboratory_are_there() -> None:
+    assert {"languages list", "languages show", "probe"} <= set(verbs())

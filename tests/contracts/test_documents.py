@@ -55,13 +55,16 @@ def test_doctests_of_the_modules_run(name: str) -> None:
 def test_doctests_of_the_documents_run(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import torch
+
     monkeypatch.chdir(tmp_path)
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
     names: dict[str, object] = {}
     for line, text in blocks(path, "pycon"):
         test = parser.get_doctest(text, names, path.name, str(path), line)
         assert test.examples, f"{path.name}, line {line}: a pycon block without an example"
-        runner.run(test, clear_globs=False)
+        with torch.random.fork_rng():  # `transformers` draws from it when it loads a model
+            runner.run(test, clear_globs=False)
         names = test.globs
     assert runner.summarize(verbose=False).failed == 0
 
@@ -125,6 +128,20 @@ def test_every_key_of_the_config_is_documented() -> None:
     for name in MODELS.names():
         keys |= {f"model.{key}" for key in leaf_keys(MODELS.get(name).Config)}
     assert sorted(set(documented)) == sorted(keys)
+
+
+def test_the_documented_defaults_are_those_of_the_config() -> None:
+    from statespan.jobs import probe_config
+
+    text = (ROOT / "docs/configuration.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` \| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE)
+    defaults = msgspec.to_builtins(probe_config({}))
+    assert len(rows) > 15
+    for key, shown in rows:
+        value = defaults
+        for part in key.split("."):
+            value = value[part]
+        assert shown == ("none" if value is None else f"`{msgspec.json.encode(value).decode()}`")
 
 
 def leaf_keys(struct: type[msgspec.Struct]) -> list[str]:

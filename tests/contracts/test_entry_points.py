@@ -50,6 +50,10 @@ broken = third_party_of_statespan:nothing
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Install a distribution: a module, and a .dist-info beside it, in a folder on the path."""
+    from statespan.languages import LANGUAGES
+    from statespan.models import MODELS
+    from statespan.training import READOUTS
+
     (tmp_path / "third_party_of_statespan.py").write_text(DISTRIBUTION, "utf-8")
     info = tmp_path / "third_party_of_statespan-1.0.dist-info"
     info.mkdir()
@@ -60,38 +64,27 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "third_party_of_statespan", raising=False)
     importlib.invalidate_caches()
-
-
-def fresh(kind: str, plural: str, known: Registry[object]) -> Registry[object]:
-    """Return a registry of the same group that has not looked at entry points yet."""
-    registry: Registry[object] = Registry(kind, plural)
-    for name in known.names():
-        registry.add(name, known.get(name))
-    registry._entry_points_loaded = False
-    return registry
+    for registry in (LANGUAGES, MODELS, READOUTS):
+        monkeypatch.setattr(registry, "_members", dict(registry._members))
+        monkeypatch.setattr(registry, "_entry_points_loaded", False)
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_language_a_model_and_a_loss_are_found() -> None:
-    from statespan.languages import LANGUAGES
+    from statespan.languages import language
     from statespan.models import MODELS
     from statespan.training import READOUTS
 
-    language = fresh("language", "languages", LANGUAGES).get("odd-a")(least=3)  # type: ignore
-    assert language.accepts("aaaaa")
-    assert not language.accepts("a")
-    assert fresh("model", "models", MODELS).get("other-lstm").Config.__name__ == "OtherConfig"  # type: ignore
-    assert "other-loss" in fresh("loss", "losses", READOUTS)
+    assert language("odd-a", least=3).accepts("aaaaa")
+    assert not language("odd-a", least=3).accepts("a")
+    assert MODELS.get("other-lstm").Config.__name__ == "OtherConfig"
+    assert "other-loss" in READOUTS
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_third_party_language_is_named_like_one_of_the_catalogue(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_third_party_language_is_named_like_one_of_the_catalogue() -> None:
     from statespan.languages import LANGUAGES, language, language_from_text
 
-    monkeypatch.setattr(LANGUAGES, "_members", dict(LANGUAGES._members))
-    monkeypatch.setattr(LANGUAGES, "_entry_points_loaded", False)
     assert language("odd-a").description == "Words of a of odd length."
     assert language_from_text("odd-a:least=3").name == "odd-a:least=3"
     assert "odd-a" in LANGUAGES.names()
@@ -109,7 +102,7 @@ def test_what_is_registered_here_comes_before_an_entry_point() -> None:
 @pytest.mark.usefixtures("installed")
 def test_a_broken_entry_point_says_which_one() -> None:
     registry: Registry[object] = Registry("color", "colors")
-    with pytest.raises((InputError, AttributeError, ImportError), match="nothing|broken"):
+    with pytest.raises((InputError, AttributeError, ImportError), match=r"nothing|broken"):
         registry.names()
 
 

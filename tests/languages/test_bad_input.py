@@ -18,7 +18,6 @@ from statespan.errors import (
     InputError,
     LengthError,
     StatespanError,
-    AutomatonError,
     SymbolError,
     UnknownNameError,
 )

@@ -12,7 +12,6 @@ from statespan.algebra.classes import ClassVerdict, LazyVerdicts
 from statespan.algebra.green import GreenClasses, green_classes
 from statespan.algebra.group_classes import GroupSummary, summarize_groups
 from statespan.algebra.monoid import MONOID_LIMIT, TransitionMonoid, syntactic_monoid
-from statespan.errors import NotRegularError
 from statespan.languages import Language
 from statespan.languages.automaton import DFA, minimize
 
@@ -44,8 +43,6 @@ class Analysis:
         """The minimal complete automaton."""
         if isinstance(self._source, DFA):
             return minimize(self._source)
-        if not self._source.is_regular:
-            raise NotRegularError(f"{self.name} is not regular, so it has no finite algebra.")
         return self._source.dfa()
 
     @cached_property
@@ -81,7 +78,7 @@ class Analysis:
     @cached_property
     def classes(self) -> Mapping[str, ClassVerdict]:
         """Class name -> verdict with a witness, each worked out when asked for."""
-        return LazyVerdicts(self.dfa)
+        return LazyVerdicts(self.dfa, monoid_limit=self.monoid_limit)
 
 
 def analyze(source: Language | DFA, *, monoid_limit: int = MONOID_LIMIT) -> Analysis:
@@ -93,7 +90,7 @@ def analyze(source: Language | DFA, *, monoid_limit: int = MONOID_LIMIT) -> Anal
         >>> analysis.star_free, analysis.witness.word, analysis.monoid_size
         (False, ('a', 'b'), 10)
         >>> [name for name, verdict in analysis.classes.items() if verdict.holds]
-        ['quasi-aperiodic', 'exponent-two-groups', 'commutative-groups', 'solvable']
+        ['commutative-groups', 'exponent-two-groups', 'quasi-aperiodic', 'solvable']
         >>> analysis.groups.names
         ('Z_2',)
     """

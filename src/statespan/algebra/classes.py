@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final, TypeAlias, final
+from typing import Final, Protocol, TypeAlias, final
 
 from statespan.algebra.aperiodic import CounterWitness, find_counter
 from statespan.algebra.group_classes import (
@@ -18,6 +17,7 @@ from statespan.algebra.local import (
     find_locally_testable_violation,
     find_reverse_definite_violation,
 )
+from statespan.algebra.monoid import MONOID_LIMIT
 from statespan.algebra.ordered import (
     find_da_violation,
     find_l_trivial_violation,
@@ -43,27 +43,37 @@ class ClassVerdict:
     witness: ClassWitness | None
 
 
-CLASSES: Final[Mapping[str, Callable[[DFA], ClassWitness | None]]] = MappingProxyType(
-    {
-        "definite": find_definite_violation,
-        "reverse-definite": find_reverse_definite_violation,
-        "locally-testable": find_locally_testable_violation,
-        "piecewise-testable": find_piecewise_testable_violation,
-        "r-trivial": find_r_trivial_violation,
-        "l-trivial": find_l_trivial_violation,
-        "da": find_da_violation,
-        "star-free": find_counter,
-        "quasi-aperiodic": find_quasi_aperiodic_violation,
-        "exponent-two-groups": find_exponent_two_violation,
-        "commutative-groups": find_commutative_group_violation,
-        "solvable": find_solvable_violation,
-    }
-)
-"""Name -> the search for a violation. All but `da` and `l-trivial` never build the monoid."""
+class _MonoidSearch(Protocol):
+    def __call__(self, dfa: DFA, *, limit: int) -> ClassWitness | None: ...
 
 
-def decide_class(name: str, dfa: DFA) -> ClassVerdict:
+_SEARCHES: Final[Mapping[str, Callable[[DFA], ClassWitness | None]]] = {
+    "definite": find_definite_violation,
+    "reverse-definite": find_reverse_definite_violation,
+    "locally-testable": find_locally_testable_violation,
+    "piecewise-testable": find_piecewise_testable_violation,
+    "r-trivial": find_r_trivial_violation,
+    "star-free": find_counter,
+    "quasi-aperiodic": find_quasi_aperiodic_violation,
+    "exponent-two-groups": find_exponent_two_violation,
+    "commutative-groups": find_commutative_group_violation,
+    "solvable": find_solvable_violation,
+}
+
+_MONOID_SEARCHES: Final[Mapping[str, _MonoidSearch]] = {
+    "l-trivial": find_l_trivial_violation,
+    "da": find_da_violation,
+}
+"""These may need the monoid, or as many states as it has elements."""
+
+CLASSES: Final = tuple(sorted((*_SEARCHES, *_MONOID_SEARCHES)))
+"""The names of the classes."""
+
+
+def decide_class(name: str, dfa: DFA, *, monoid_limit: int = MONOID_LIMIT) -> ClassVerdict:
     """Return whether the language of `dfa` is in the class called `name`.
+
+    Only `da` and `l-trivial` may need the monoid, and only then `monoid_limit` matters.
 
     Raises:
         UnknownNameError: there is no such class.
@@ -74,9 +84,12 @@ def decide_class(name: str, dfa: DFA) -> ClassVerdict:
         >>> decide_class("star-free", language("tomita-4").dfa()).holds
         True
     """
-    if name not in CLASSES:
+    if name in _MONOID_SEARCHES:
+        witness = _MONOID_SEARCHES[name](dfa, limit=monoid_limit)
+    elif name in _SEARCHES:
+        witness = _SEARCHES[name](dfa)
+    else:
         raise UnknownNameError("class of languages", name, CLASSES)
-    witness = CLASSES[name](dfa)
     return ClassVerdict(witness is None, witness)
 
 
@@ -89,13 +102,14 @@ class LazyVerdicts(Mapping[str, ClassVerdict]):
     """
 
     dfa: DFA
+    monoid_limit: int = field(default=MONOID_LIMIT, kw_only=True)
     _known: dict[str, ClassVerdict] = field(default_factory=dict, repr=False, kw_only=True)
 
     def __getitem__(self, name: str) -> ClassVerdict:
         if name not in CLASSES:
             raise KeyError(name)
         if name not in self._known:
-            self._known[name] = decide_class(name, self.dfa)
+            self._known[name] = decide_class(name, self.dfa, monoid_limit=self.monoid_limit)
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:

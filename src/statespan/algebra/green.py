@@ -1,7 +1,8 @@
 """Green's relations of a transition monoid, and the egg-box picture of each J-class.
 
 x R y if each is the other times something on the right, L the same on the left, H both, J on both
-sides (Green 1951, doi:10.2307/1969317; Pin, "Mathematical Foundations of Automata Theory", ch. V).
+sides (Green 1951, "On the structure of semigroups", Annals of Math. 54; Pin, "Mathematical
+Foundations of Automata Theory", ch. V).
 R- and L-classes are the strong components of the Cayley graphs; in a finite monoid J is the join
 of R and L.
 """

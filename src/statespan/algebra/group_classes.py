@@ -73,14 +73,13 @@ def schutzenberger_groups(dfa: DFA, *, limit: int = IMAGE_LIMIT) -> Iterator[Sch
 
 
 def _group_of(dfa: DFA, component: ImageComponent) -> SchutzenbergerGroup:
-    by_permutation: dict[Permutation, Walk] = {}
-    for node, letter, _ in component.edges():
-        walk = component.walk(node, letter)
-        known = by_permutation.get(walk.permutation)
-        if known is None or len(walk.letters) < len(known.letters):
-            by_permutation[walk.permutation] = walk
-    group = permutation_group(len(component.states), by_permutation)
-    walks = tuple(by_permutation[generator] for generator in group.generators)
+    shortest: dict[Permutation, tuple[int, int, int]] = {}
+    for permutation, length, node, letter in component.closed_walks():
+        if permutation not in shortest or length < shortest[permutation][0]:
+            shortest[permutation] = (length, node, letter)
+    by_length = sorted(shortest, key=lambda permutation: (shortest[permutation][0], permutation))
+    group = permutation_group(len(component.states), by_length)
+    walks = tuple(component.walk(*shortest[generator][1:]) for generator in group.generators)
     return SchutzenbergerGroup(dfa, component.states, walks, group)
 
 

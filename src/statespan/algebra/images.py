@@ -24,6 +24,7 @@ from statespan.algebra.transformations import (
     letter_transformations,
     list_images,
     to_table,
+    to_transformation,
 )
 from statespan.errors import LimitError
 from statespan.languages.automaton import DFA
@@ -175,30 +176,42 @@ class ImageComponent:
             if compose(listing[node], tables[letter]) != listing[target]:
                 yield node, letter, target
 
+    def closed_walks(self) -> Iterator[tuple[tuple[int, ...], int, int, int]]:
+        """Yield a closed walk at R for each edge inside: (permutation, length, set, symbol).
+
+        The walk goes down the tree to the set, along the edge, and back to R by a shortest path.
+        These walks generate the Schützenberger group. `walk` spells one.
+        """
+        listing, came = self._tree
+        compose, tables, home = composer(self.orbit.dfa.num_states), self._tables, self._home
+        depth = {self.root: 0}
+        for node, (parent, _) in came.items():
+            depth[node] = depth[parent] + 1
+        for node, letter, target in self.edges():
+            table, distance = home[target]
+            images = compose(compose(listing[node], tables[letter]), table)
+            yield tuple(images), depth[node] + 1 + distance, node, letter
+
     def walk(self, node: int, letter: int | None = None) -> Walk:
         """Return the walk: down the tree to `node`, by `letter` if given, and back to R."""
+        targets, k = self.orbit.targets, len(self.orbit.dfa.alphabet)
         came = self._tree[1]
-        down: list[int] = []
+        word: list[int] = []
         at = node
         while at != self.root:
             at, step = came[at]
-            down.append(step)
-        word = down[::-1]
+            word.append(step)
+        word.reverse()
         if letter is not None:
             word.append(letter)
-            node = self.orbit.targets[node * len(self.orbit.dfa.alphabet) + letter]
-        return self._close(word, node)
-
-    def _close(self, word: list[int], node: int) -> Walk:
-        targets, k = self.orbit.targets, len(self.orbit.dfa.alphabet)
-        while node != self.root:
-            letter = self._back[node]
-            word.append(letter)
             node = targets[node * k + letter]
-        return Walk(self.permutation(tuple(word)), tuple(word))
+        while node != self.root:
+            step = self._back[node]
+            word.append(step)
+            node = targets[node * k + step]
+        return Walk(self._permutation(word), tuple(word))
 
-    def permutation(self, letters: tuple[int, ...]) -> tuple[int, ...]:
-        """Return how a word that leads R to itself permutes it."""
+    def _permutation(self, letters: list[int]) -> tuple[int, ...]:
         rows = self.orbit.dfa.transitions
         images = self.states
         for letter in letters:
@@ -208,7 +221,7 @@ class ImageComponent:
 
     @cached_property
     def _back(self) -> dict[int, int]:
-        """The first symbol of a shortest path to R from each other set."""
+        """The first symbol of a shortest path to R from each other set, nearest first."""
         sources: dict[int, list[tuple[int, int]]] = {}
         for node, letter, target in self.edges():
             sources.setdefault(target, []).append((node, letter))
@@ -220,3 +233,17 @@ class ImageComponent:
                     back[node] = letter
                     queue.append(node)
         return back
+
+    @cached_property
+    def _home(self) -> dict[int, tuple[Transformation, int]]:
+        """For each set, the place in R where `_back` takes each of its states, and its length."""
+        n, targets, k = self.orbit.dfa.num_states, self.orbit.targets, len(self.orbit.dfa.alphabet)
+        compose, letters = composer(n), letter_transformations(self.orbit.dfa)
+        places = [0] * n
+        for place, state in enumerate(self.states):
+            places[state] = place
+        home = {self.root: (to_table(to_transformation(places)), 0)}
+        for node, letter in self._back.items():
+            table, distance = home[targets[node * k + letter]]
+            home[node] = (to_table(compose(letters[letter], table)), distance + 1)
+        return home

@@ -33,7 +33,8 @@ def find_definite_violation(dfa: DFA) -> PumpedPair | None:
     """Return why membership does not depend on the last k symbols for any k; None if it does.
 
     The identity is s·x^ω = x^ω. It fails exactly if a nonempty word fixes two states of the
-    minimal automaton (Perles, Rabin and Shamir 1963, doi:10.1109/PGEC.1963.263534). O(n² k).
+    minimal automaton (Perles, Rabin and Shamir 1963, "The theory of definite automata", IEEE Trans.
+    Electronic Computers 12). O(n² k).
 
     Example:
         >>> from statespan.languages import Language
@@ -64,7 +65,8 @@ def find_reverse_definite_violation(dfa: DFA) -> PumpedPair | None:
     """Return why membership does not depend on the first k symbols for any k; None if it does.
 
     The identity is x^ω·s = x^ω. It fails exactly if the minimal automaton can leave a state that
-    lies on a cycle (Ginzburg 1966, doi:10.1016/S0019-9958(66)90007-X). O(n k).
+    lies on a cycle (Ginzburg 1966, "About some properties of definite,
+    reverse-definite and related automata", IEEE Trans. Electronic Computers 15). O(n k).
     """
     dfa = minimize(dfa)
     for (p,) in _cyclic(dfa, 1):
@@ -82,8 +84,9 @@ def find_locally_testable_violation(dfa: DFA) -> PumpedPair | None:
 
     None if it does. The syntactic semigroup must be locally idempotent and commutative:
     e·s·e = e·s·e·s·e and e·s·e·t·e = e·t·e·s·e for all idempotents e (Brzozowski and Simon 1973,
-    doi:10.1016/S0012-365X(73)80005-6; McNaughton 1974, doi:10.1007/BF01756603). On states fixed
-    by a common nonempty word u this fails exactly if, for some q ≠ r:
+    "Characterizations of locally testable events", Discrete Mathematics 4;
+    McNaughton 1974, "Algebraic decision procedures for local testability", Math. Systems Theory
+    8). On states fixed by a common nonempty word u this fails exactly if, for some q ≠ r:
 
     1. u fixes q and r, and words lead from q to r and back (two different elements of a local
        monoid are L-equivalent, as in a right zero band, or it holds a group); or
@@ -91,8 +94,9 @@ def find_locally_testable_violation(dfa: DFA) -> PumpedPair | None:
     3. u fixes p, q and r, a word leads (p, q, r) to (q, q, r) and a word to (r, q, r)
        (a left zero band).
 
-    Compare Kim, McNaughton and McCloskey 1991 (doi:10.1109/12.90250). O(n³ k) for n states where
-    1 and 2 hold nowhere, and a search among triples for 3.
+    Compare Kim, McNaughton and McCloskey 1991, "A polynomial time algorithm for the local
+    testability problem of deterministic finite automata", IEEE Trans. Computers 40.
+    O(n³ k) for n states where 1 and 2 hold nowhere, and a search among triples for 3.
     """
     dfa = minimize(dfa)
     if (found := _two_way(dfa)) is not None:

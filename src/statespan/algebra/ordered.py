@@ -1,4 +1,4 @@
-"""Classes of an ordered monoid walk: R-trivial, L-trivial, piecewise testable, and DA."""
+"""Trivial relations of Green: R-trivial, L-trivial, piecewise testable languages, and DA."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def find_r_trivial_violation(dfa: DFA) -> PumpedPair | None:
     """Return why the syntactic monoid is not R-trivial, None if it is.
 
     The identity is (st)^ω·s = (st)^ω. It holds exactly if the minimal automaton has no cycles but
-    loops (Brzozowski and Fich 1980, doi:10.1016/0022-0000(80)90032-7). O(n k).
+    loops (Brzozowski and Fich 1980,
+    "Languages of R-trivial monoids", J. Comput. Syst. Sci. 20). O(n k).
 
     Example:
         >>> from statespan.languages import Language
-        >>> find_r_trivial_violation(Language.from_expression("~(.*bb.*)").dfa()).words(1)
-        (('b', 'a'), ('b', 'a', 'b'))
+        >>> find_r_trivial_violation(Language.from_expression("(ab)*").dfa()).words(0)
+        (('a', 'b'), ('a', 'b', 'a'))
     """
     dfa = minimize(dfa)
     component = strong_components([q for row in dfa.transitions for q in row], len(dfa.alphabet))
@@ -103,7 +104,8 @@ def find_piecewise_testable_violation(dfa: DFA) -> PumpedPair | None:
     A language is piecewise testable exactly if its syntactic monoid is J-trivial (Simon 1975,
     doi:10.1007/3-540-07407-4_23), that is if its minimal automaton has no cycles but loops and is
     confluent: for any state and symbols a, b, going on with a and b after a, or after b, can end
-    in one and the same state (Klíma and Polák 2013, doi:10.1007/978-3-642-38771-5_26). O(n² k²).
+    in one and the same state (Klíma and Polák 2013, "Alternative automata characterization of
+    piecewise testable languages", DLT). O(n² k²).
     """
     dfa = minimize(dfa)
     if (found := find_r_trivial_violation(dfa)) is not None:
@@ -133,8 +135,8 @@ def find_da_violation(
     DA is the class of two-variable first-order logic with < (Thérien and Wilke 1998,
     doi:10.1145/276698.276749). The identity is (st)^ω·s·(st)^ω = (st)^ω, and it holds exactly if
     every element of a regular J-class is idempotent (Tesson and Thérien 2002,
-    doi:10.1142/9789812776884_0021). A language that is not star-free is refused, and an R-trivial
-    one admitted, without the monoid.
+    "Diamonds are forever: the variety DA"). A language that is not star-free is refused, and an
+    R-trivial one admitted, without the monoid.
 
     Raises:
         LimitError: the monoid, or the image sets, go over their limit before that decides it.

@@ -19,7 +19,6 @@ __all__ = [
     "composer",
     "cycle_length",
     "identity_transformation",
-    "image_mask",
     "letter_transformations",
     "list_images",
     "period",
@@ -81,14 +80,6 @@ def list_images(mask: int, num_states: int) -> Transformation:
     """Return the states of the set `mask` (bit q for state q), ascending, as `composer` wants."""
     states = [q for q in range(num_states) if mask >> q & 1]
     return bytes(states) if num_states <= BYTE else tuple(states)
-
-
-def image_mask(transformation: Transformation) -> int:
-    """Return the set of images, bit q for state q."""
-    mask = 0
-    for image in set(transformation):
-        mask |= 1 << image
-    return mask
 
 
 def cycle_length(transformation: Sequence[int], state: int) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from statespan.cli import languages, probe
+from statespan.cli import judge, languages, probe
 from statespan.errors import StatespanError
 
 __all__ = ["app", "main"]
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(languages.app, name="languages")
+app.command("judge")(judge.judge)
 app.command("probe")(probe.probe)
 
 

@@ -11,7 +11,7 @@ from statespan.cli.output import JsonOption, print_json, print_text
 if TYPE_CHECKING:
     from statespan.languages import Language
 
-__all__ = ["app"]
+__all__ = ["AlphabetOption", "app", "parse_language"]
 
 app = typer.Typer(no_args_is_help=True, help="Formal languages: list, show, sample, compare.")
 
@@ -64,7 +64,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show a language: its alphabet, its automaton, how many words there are, its short words."""
-    item = _language(language, alphabet)
+    item = parse_language(language, alphabet)
     facts = _facts(item)
     if item.is_regular:
         facts["states"] = _num_states(item)
@@ -99,7 +99,7 @@ def sample(
 
     from statespan.languages import Sampler, show_word
 
-    item = _language(language, alphabet)
+    item = parse_language(language, alphabet)
     bounds = _parse_length(length)
     rng = Random(seed)
     if negatives:
@@ -122,7 +122,7 @@ def compare(
     """Compare two regular languages: equal, included, or a shortest word that tells them apart."""
     from statespan.languages import show_word
 
-    first, second = _language(left, None), _language(right, None)
+    first, second = parse_language(left, None), parse_language(right, None)
     missing = first.counterexample_to_inclusion(second)
     extra = second.counterexample_to_inclusion(first)
     facts = {
@@ -141,7 +141,8 @@ def compare(
         print_text(f"only in the {side} one ({name}): {shown}")
 
 
-def _language(text: str, alphabet: str | None) -> Language:
+def parse_language(text: str, alphabet: str | None) -> Language:
+    """Return the language that an argument and an `--alphabet` name."""
     from statespan.languages import Language, language_from_text
 
     if alphabet is None:

@@ -27,6 +27,8 @@ def print_text(*parts: Any) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 160
     for part in parts:
         console.print(part)
 

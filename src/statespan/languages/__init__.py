@@ -8,6 +8,7 @@ from statespan.languages.catalogue import (
     language_from_file,
     language_from_text,
 )
+from statespan.languages.counting import WordCounter
 from statespan.languages.formal_language import Language, Sampler
 from statespan.languages.machine import Machine
 from statespan.languages.symbols import (
@@ -31,6 +32,7 @@ __all__ = [
     "NextSymbols",
     "Sampler",
     "Word",
+    "WordCounter",
     "language",
     "language_from_file",
     "language_from_text",

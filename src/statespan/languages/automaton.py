@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, final
 
 from statespan.errors import AutomatonError, LimitError, suggest
-from statespan.languages.machine import Machine, State
+from statespan.languages.machine import Machine, Memory, State
 from statespan.languages.symbols import END, Alphabet, NextSymbols, check_alphabet
 
 __all__ = [
@@ -247,7 +247,7 @@ def dfa_of_machine(machine: Machine, *, limit: int = 200_000) -> DFA:
 class DFAMachine(Machine):
     """A finite automaton as a machine: states that reach no accepting state are dead."""
 
-    is_finite = True
+    memory: Memory = "finite"
 
     def __init__(self, dfa: DFA) -> None:
         self.alphabet = dfa.alphabet

@@ -14,13 +14,8 @@ from statespan.languages.counting import MachineCounter, WordCounter
 from statespan.languages.expression import dfa_from_expression
 from statespan.languages.machine import Machine, State, shortest_difference
 from statespan.languages.negatives import draw_near_miss
-from statespan.languages.symbols import (
-    Alphabet,
-    NextSymbols,
-    Word,
-    check_word,
-    to_word,
-)
+from statespan.languages.symbols import Alphabet, NextSymbols, Word, check_word, to_word
+from statespan.languages.temporal import dfa_from_temporal
 
 __all__ = ["Language", "Length", "PublishedSampler", "Sampler"]
 
@@ -99,6 +94,27 @@ class Language:
         """
         machine = DFAMachine(dfa_from_expression(expression, alphabet))
         return cls.from_machine(expression if name is None else name, machine, published=published)
+
+    @classmethod
+    def from_temporal(
+        cls, formula: str, *, alphabet: Sequence[str] | None = None, name: str | None = None
+    ) -> Language:
+        """Return the language of a formula of past-time temporal logic.
+
+        `Y` yesterday, `O` once, `H` historically, `S` since, with `! & | ->`, `true`, `false` and
+        `first`; a nonempty word is in the language if the formula holds at its last position. See
+        `statespan.languages.temporal` for the grammar and the empty word.
+
+        Raises:
+            ExpressionError: the formula does not parse (with the position).
+            SymbolError: it uses a symbol outside `alphabet`.
+
+        Example:
+            >>> Language.from_temporal("b & Y a", alphabet="ab").accepts("aab")
+            True
+        """
+        machine = DFAMachine(dfa_from_temporal(formula, alphabet))
+        return cls.from_machine(formula if name is None else name, machine)
 
     @classmethod
     def from_dfa(

@@ -10,22 +10,34 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Hashable, Iterable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from statespan.errors import LimitError
 from statespan.languages.symbols import END, Alphabet, NextSymbols
 
-__all__ = ["Machine", "State", "shortest_difference"]
+__all__ = ["Machine", "Memory", "State", "shortest_difference"]
 
 State = Hashable
 """A state of a machine; None is dead."""
 
 
+Memory: TypeAlias = Literal["finite", "bounded-stack", "counters", "stack"]
+
+
 class Machine(ABC):
-    """A deterministic acceptor. `is_finite` says whether it has finitely many states."""
+    """A deterministic acceptor.
+
+    `memory` says what a state is: one of finitely many, a stack of bounded depth (finitely many
+    too), integers without bound, or a stack without bound.
+    """
 
     alphabet: Alphabet
-    is_finite: bool
+    memory: Memory
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there are finitely many states."""
+        return self.memory in {"finite", "bounded-stack"}
 
     @property
     @abstractmethod

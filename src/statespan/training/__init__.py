@@ -6,7 +6,14 @@ from statespan.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from statespan.training.data import DataConfig, Example, LanguageData, batch_examples, build_data
+from statespan.training.data import (
+    Batch,
+    DataConfig,
+    Example,
+    LanguageData,
+    batch_examples,
+    build_data,
+)
 from statespan.training.loop import TrainingConfig, train
 from statespan.training.readouts import READOUTS, Readout, build_readout
 from statespan.training.streams import python_stream, torch_stream
@@ -17,6 +24,7 @@ __all__ = [
     "EOS",
     "PAD",
     "READOUTS",
+    "Batch",
     "Checkpoint",
     "DataConfig",
     "Example",

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from statespan.languages.catalogue import LANGUAGES
 from statespan.languages.formal_language import Language, PublishedSampler
-from statespan.languages.machine import Machine, State
+from statespan.languages.machine import Machine, Memory, State
 from statespan.languages.symbols import END, NextSymbols
 
 __all__: list[str] = []
@@ -19,7 +19,7 @@ OPERATORS = "~+>*^"
 class BooleanMachine(Machine):
     """A state is the number of operands that are still missing; it starts at 1."""
 
-    is_finite = False
+    memory: Memory = "counters"
 
     def __init__(self, max_arity: int) -> None:
         self.alphabet = ("0", "1", *OPERATORS[:max_arity])

@@ -11,7 +11,7 @@ from typing import Any, final
 from statespan.errors import InputError
 from statespan.languages.catalogue import LANGUAGES
 from statespan.languages.formal_language import Language, PublishedSampler
-from statespan.languages.machine import Machine, State
+from statespan.languages.machine import Machine, Memory, State
 from statespan.languages.symbols import END, NextSymbols
 
 __all__: list[str] = []
@@ -21,7 +21,7 @@ __all__: list[str] = []
 class BoundedDyckMachine(Machine):
     """A state is the tuple of the types of the open brackets, the innermost last."""
 
-    is_finite = True
+    memory: Memory = "bounded-stack"
 
     def __init__(self, brackets: int, depth: int) -> None:
         letters = ascii_lowercase if brackets <= len(ascii_lowercase) else ()

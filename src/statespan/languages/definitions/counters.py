@@ -8,7 +8,7 @@ from typing import Any, cast, final
 from statespan.languages.catalogue import LANGUAGES
 from statespan.languages.counting import WordCounter
 from statespan.languages.formal_language import Language
-from statespan.languages.machine import Machine, State
+from statespan.languages.machine import Machine, Memory, State
 from statespan.languages.symbols import END, NextSymbols
 
 __all__: list[str] = []
@@ -18,7 +18,7 @@ __all__: list[str] = []
 class EqualRunsMachine(Machine):
     """A state is (which run, its length so far, the length of the first run)."""
 
-    is_finite = False
+    memory: Memory = "counters"
 
     def __init__(self, alphabet: str) -> None:
         self.alphabet = tuple(alphabet)

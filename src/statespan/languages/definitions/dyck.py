@@ -10,7 +10,7 @@ from typing import Any, final
 from statespan.languages.catalogue import LANGUAGES
 from statespan.languages.counting import MachineCounter, WordCounter
 from statespan.languages.formal_language import Language, PublishedSampler
-from statespan.languages.machine import Machine, State
+from statespan.languages.machine import Machine, Memory, State
 from statespan.languages.symbols import END, NextSymbols
 
 __all__: list[str] = []
@@ -22,7 +22,7 @@ BRACKETS = "()[]{}<>+-ab"
 class ShuffleMachine(Machine):
     """One counter a bracket type; a state is the tuple of depths."""
 
-    is_finite = False
+    memory: Memory = "counters"
 
     def __init__(self, num_types: int) -> None:
         self.alphabet = tuple(BRACKETS[: 2 * num_types])
