@@ -144,6 +144,7 @@ def test_the_automaton_has_the_words_whose_last_position_satisfies_the_formula(
 def test_precedence() -> None:
     a, b, c = Atom("a"), Atom("b"), Atom("c")
     assert parse_temporal("a | b & c") == Or(a, And(b, c))
+    assert parse_temporal("a & b | c") == Or(And(a, b), c)
     assert parse_temporal("a & b S c") == And(a, Since(b, c))
     assert parse_temporal("Y a S !b") == Since(Yesterday(a), Not(b))
     assert parse_temporal("a S b S c") == Since(Since(a, b), c)

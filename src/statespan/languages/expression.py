@@ -19,14 +19,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from statespan.errors import ExpressionError, LimitError, SymbolError
+from statespan.errors import ExpressionError, LimitError
 from statespan.languages.automaton import DFA, complement, determinize, minimize, product
-from statespan.languages.symbols import Alphabet, check_alphabet
+from statespan.languages.scanner import MAX_NESTED, Scanner, choose_alphabet
+from statespan.languages.symbols import Alphabet
 
 __all__ = ["Expression", "dfa_from_expression", "expression_symbols", "parse_expression"]
 
 MAX_REPEAT = 10_000
-MAX_NESTED = 60
 TOO_DEEP = "parentheses and repetitions are nested too deeply"
 MAX_NFA_STATES = 1_000_000
 OPERATORS = frozenset("|&~*+?{}().<>\\")
@@ -101,24 +101,7 @@ def parse_expression(text: str) -> Expression:
 
 
 @dataclass(slots=True)
-class _Parser:
-    text: str
-    position: int = 0
-    depth: int = 0
-
-    def error(self, message: str, position: int | None = None) -> ExpressionError:
-        where = self.position if position is None else position
-        return ExpressionError(message, self.text, where)
-
-    def peek(self) -> str:
-        return self.text[self.position : self.position + 1]
-
-    def take(self, character: str) -> bool:
-        if self.peek() != character:
-            return False
-        self.position += 1
-        return True
-
+class _Parser(Scanner):
     def expression(self) -> Expression:
         parts = [self.intersection()]
         while self.take("|"):
@@ -188,13 +171,9 @@ class _Parser:
             case ".":
                 return AnySymbol()
             case "<":
-                return self.named(opened)
+                return Symbol(self.named(opened))
             case "\\":
-                escaped = self.peek()
-                if not escaped:
-                    raise self.error("a backslash needs a character after it", opened)
-                self.position += 1
-                return Symbol(escaped)
+                return Symbol(self.escaped(opened))
             case "*" | "+" | "?" | "{":
                 raise self.error(f"{character!r} has nothing to repeat", opened)
             case "|" | "&" | ")":
@@ -214,16 +193,6 @@ class _Parser:
         if not self.take(")"):
             raise self.error("this parenthesis is never closed", opened)
         return tree
-
-    def named(self, opened: int) -> Expression:
-        closed = self.text.find(">", self.position)
-        if closed < 0:
-            raise self.error("this '<' is never closed", opened)
-        name = self.text[self.position : closed]
-        if not name:
-            raise self.error("a symbol's name between < and > is empty", opened)
-        self.position = closed + 1
-        return Symbol(name)
 
 
 def expression_symbols(tree: Expression) -> set[str]:
@@ -254,14 +223,7 @@ def dfa_from_expression(text: str, alphabet: Sequence[str] | None = None) -> DFA
         used = expression_symbols(tree)
     except RecursionError:
         raise ExpressionError(TOO_DEEP, text, 0) from None
-    if alphabet is None and not used:
-        raise SymbolError(f"the expression {text!r} uses no symbol: give `alphabet` too.")
-    symbols = check_alphabet(sorted(used) if alphabet is None else alphabet)
-    for symbol in sorted(used - set(symbols)):
-        raise SymbolError(
-            f"the expression {text!r} uses the symbol {symbol!r}, which is not in the given "
-            f"alphabet ({' '.join(symbols)})."
-        )
+    symbols = choose_alphabet(used, alphabet, kind="expression", text=text)
     try:
         return _dfa(tree, symbols)
     except RecursionError:

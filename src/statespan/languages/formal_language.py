@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Literal, TypeAlias, final
 
@@ -175,8 +176,8 @@ class Language:
         Raises:
             SymbolError: a symbol is not in the alphabet (named, with its position).
         """
-        state = self._state_after(word)
-        return state is not None and self.machine.is_accepting(state)
+        check_word(word, self.alphabet)
+        return self.machine.accepts(word)
 
     def next_symbols(self, prefix: Word) -> NextSymbols:
         """Return the symbols that can continue `prefix` to a word, with END if it is one.
@@ -186,7 +187,8 @@ class Language:
         Raises:
             SymbolError: a symbol is not in the alphabet (named, with its position).
         """
-        state = self._state_after(prefix)
+        check_word(prefix, self.alphabet)
+        state = self.machine.run(prefix)
         return frozenset() if state is None else self.machine.allowed(state)
 
     def next_symbol_sets(self, word: Word) -> list[NextSymbols]:
@@ -271,7 +273,8 @@ class Language:
             raise InputError(f"distance must be 1, 2 or None, got {distance!r}.")
         shortest, longest = self._check_draw(length, count)
         distances = [1, 2] if distance is None else [distance]
-        return [draw_near_miss(self, shortest, longest, distances, rng) for _ in range(count)]
+        draw = partial(draw_near_miss, self.machine, self.counter)
+        return [draw(shortest, longest, distances, rng) for _ in range(count)]
 
     def counterexample_to_equivalence(self, other: Language) -> Word | None:
         """Return a shortest word that only one of the two languages has; None if they are equal.
@@ -305,16 +308,6 @@ class Language:
     def _require_regular(self, purpose: str) -> None:
         if not self.is_regular:
             raise NotRegularError(f"{self.name} is not regular, and {purpose} needs that.")
-
-    def _state_after(self, word: Word) -> State:
-        check_word(word, self.alphabet)
-        step = self.machine.step
-        state = self.machine.start
-        for symbol in word:
-            if state is None:
-                return None
-            state = step(state, symbol)
-        return state
 
     def _check_length(self, length: int) -> None:
         if isinstance(length, bool) or not isinstance(length, int) or length < 0:

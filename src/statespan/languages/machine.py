@@ -58,6 +58,20 @@ class Machine(ABC):
         end = (END,) if self.is_accepting(state) else ()
         return frozenset((*symbols, *end))
 
+    def run(self, symbols: Iterable[str]) -> State:
+        """Return the state after `symbols`, all of the alphabet; None if no word starts so."""
+        state = self.start
+        for symbol in symbols:
+            if state is None:
+                return None
+            state = self.step(state, symbol)
+        return state
+
+    def accepts(self, symbols: Iterable[str]) -> bool:
+        """Return whether `symbols`, all of the alphabet, are a word."""
+        state = self.run(symbols)
+        return state is not None and self.is_accepting(state)
+
     def counting_class(self, state: Any) -> Hashable:
         """Return a value that is equal for states with equally many continuations of each length.
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
 
 from statespan.errors import LengthError
+from statespan.languages.counting import WordCounter
+from statespan.languages.machine import Machine
 from statespan.languages.symbols import Alphabet, Word, to_word
-
-if TYPE_CHECKING:
-    from statespan.languages.formal_language import Language
 
 __all__ = ["draw_near_miss", "edit"]
 
@@ -37,7 +35,12 @@ def edit(word: Word, alphabet: Alphabet, rng: Random) -> list[str]:
 
 
 def draw_near_miss(
-    language: Language, shortest: int, longest: int, distances: list[int], rng: Random
+    machine: Machine,
+    counter: WordCounter,
+    shortest: int,
+    longest: int,
+    distances: list[int],
+    rng: Random,
 ) -> Word:
     """Return a sequence in the length window that is no word, but a few edits away from one.
 
@@ -48,19 +51,16 @@ def draw_near_miss(
     """
     for edits in rng.sample(distances, len(distances)):
         sources = [
-            n
-            for n in range(max(0, shortest - edits), longest + edits + 1)
-            if language.counter.count(n) > 0
+            n for n in range(max(0, shortest - edits), longest + edits + 1) if counter.count(n) > 0
         ]
         for _ in range(MAX_TRIES if sources else 0):
-            symbols: Word = language.counter.draw(rng.choice(sources), rng)
+            symbols: Word = counter.draw(rng.choice(sources), rng)
             for _ in range(edits):
-                symbols = edit(symbols, language.alphabet, rng)
-            word = to_word(symbols, language.alphabet)
-            if shortest <= len(symbols) <= longest and not language.accepts(word):
+                symbols = edit(symbols, machine.alphabet, rng)
+            word = to_word(symbols, machine.alphabet)
+            if shortest <= len(symbols) <= longest and not machine.accepts(word):
                 return word
     listed = " or ".join(map(str, distances))
     raise LengthError(
-        f"no near miss of {language.name} with a length from {shortest} to {longest} and "
-        f"{listed} edits was found."
+        f"no near miss with a length from {shortest} to {longest} and {listed} edits was found."
     )

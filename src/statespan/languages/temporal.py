@@ -31,13 +31,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from statespan.errors import ExpressionError, SymbolError
 from statespan.languages.automaton import DFA, determinize, minimize
-from statespan.languages.symbols import check_alphabet
+from statespan.languages.scanner import MAX_NESTED, Scanner, choose_alphabet
 
 __all__ = ["Formula", "dfa_from_temporal", "formula_symbols", "parse_temporal"]
-
-MAX_NESTED = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,26 +142,11 @@ def parse_temporal(text: str) -> Formula:
 
 
 @dataclass(slots=True)
-class _Parser:
-    text: str
-    position: int = 0
-    depth: int = 0
-
-    def error(self, message: str, position: int | None = None) -> ExpressionError:
-        where = self.position if position is None else position
-        return ExpressionError(message, self.text, where)
-
+class _Parser(Scanner):
     def peek(self) -> str:
         while self.text[self.position : self.position + 1].isspace():
             self.position += 1
         return self.text[self.position : self.position + 1]
-
-    def take(self, operator: str) -> bool:
-        self.peek()
-        if not self.text.startswith(operator, self.position):
-            return False
-        self.position += len(operator)
-        return True
 
     def formula(self) -> Formula:
         opened = self.position
@@ -224,28 +206,14 @@ class _Parser:
                     raise self.error("this parenthesis is never closed", opened)
                 return formula
             case "<":
-                return self.named(opened)
+                return Atom(self.named(opened))
             case "\\":
-                escaped = self.text[self.position : self.position + 1]
-                if not escaped:
-                    raise self.error("a backslash needs a character after it", opened)
-                self.position += 1
-                return Atom(escaped)
+                return Atom(self.escaped(opened))
             case "S" | "&" | "|" | "-" | ")":
                 raise self.error(f"a formula is missing before {character!r}", opened)
             case ">":
                 raise self.error("'>' closes nothing (as a symbol: \\>)", opened)
         return Atom(character)
-
-    def named(self, opened: int) -> Formula:
-        closed = self.text.find(">", self.position)
-        if closed < 0:
-            raise self.error("this '<' is never closed", opened)
-        name = self.text[self.position : closed]
-        if not name:
-            raise self.error("a symbol's name between < and > is empty", opened)
-        self.position = closed + 1
-        return Atom(name)
 
 
 def _parts(formula: Formula) -> tuple[Formula, ...]:
@@ -293,15 +261,7 @@ def dfa_from_temporal(text: str, alphabet: Sequence[str] | None = None) -> DFA:
         4
     """
     formula = parse_temporal(text)
-    used = formula_symbols(formula)
-    if alphabet is None and not used:
-        raise SymbolError(f"the formula {text!r} uses no symbol: give `alphabet` too.")
-    symbols = check_alphabet(sorted(used) if alphabet is None else alphabet)
-    for symbol in sorted(used - set(symbols)):
-        raise SymbolError(
-            f"the formula {text!r} uses the symbol {symbol!r}, which is not in the given alphabet "
-            f"({' '.join(symbols)})."
-        )
+    symbols = choose_alphabet(formula_symbols(formula), alphabet, kind="formula", text=text)
     order = _subformulas(formula)
     place = {part: index for index, part in enumerate(order)}
 

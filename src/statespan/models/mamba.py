@@ -184,6 +184,19 @@ class MixerModel(SequenceModel):
     def make_mixer(self) -> Mixer:
         """Return the mixer of one layer, not yet initialized."""
 
+    def common_transformers_config(self) -> dict[str, Any]:
+        """Return the part of `transformers_config` that all these architectures share."""
+        return {
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.config.d_model,
+            "state_size": self.config.d_state,
+            "num_hidden_layers": self.config.layers,
+            "conv_kernel": self.config.d_conv,
+            "expand": self.config.expand,
+            "layer_norm_epsilon": self.backbone.norm_f.epsilon,
+            "tie_word_embeddings": False,
+        }
+
     def forward(
         self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
     ) -> Output:
@@ -211,17 +224,9 @@ class Mamba(MixerModel):
         return MambaMixer(self.config)
 
     def transformers_config(self) -> dict[str, Any]:
-        config: MambaConfig = self.config
         return {
             "model_type": "mamba",
             "architectures": ["MambaForCausalLM"],
-            "vocab_size": self.vocab_size,
-            "hidden_size": config.d_model,
-            "state_size": config.d_state,
-            "num_hidden_layers": config.layers,
-            "conv_kernel": config.d_conv,
-            "expand": config.expand,
-            "time_step_rank": config.rank,
-            "layer_norm_epsilon": self.backbone.norm_f.epsilon,
-            "tie_word_embeddings": False,
+            "time_step_rank": self.config.rank,
+            **self.common_transformers_config(),
         }

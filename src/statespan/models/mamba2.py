@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, final
 
 import torch
@@ -108,20 +107,11 @@ class Mamba2(MixerModel):
         return Mamba2Mixer(self.config)
 
     def transformers_config(self) -> dict[str, Any]:
-        config: Mamba2Config = self.config
         return {
             "model_type": "mamba2",
             "architectures": ["Mamba2ForCausalLM"],
-            "vocab_size": self.vocab_size,
-            "hidden_size": config.d_model,
-            "state_size": config.d_state,
-            "num_hidden_layers": config.layers,
-            "conv_kernel": config.d_conv,
-            "expand": config.expand,
-            "head_dim": config.head_dim,
-            "num_heads": config.num_heads,
+            "head_dim": self.config.head_dim,
+            "num_heads": self.config.num_heads,
             "n_groups": 1,
-            "time_step_rank": math.ceil(config.d_model / 16),
-            "layer_norm_epsilon": self.backbone.norm_f.epsilon,
-            "tie_word_embeddings": False,
+            **self.common_transformers_config(),
         }
