@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 import warnings
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from machine import describe_machine
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -68,22 +67,6 @@ def compare(length: int, batch: int, repeats: int) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, object]:
-    """Return what the figures were measured on."""
-    model = "unknown"
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
 def main() -> None:
     """Measure, print a table and, if asked, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -108,7 +91,10 @@ def main() -> None:
             flush=True,
         )
     if arguments.out:
-        text = json.dumps({"machine": machine(), "rows": rows}, indent=2)
+        text = json.dumps(
+            {"machine": describe_machine(), "threads": arguments.threads, "rows": rows}, indent=2
+        )
+        arguments.out.parent.mkdir(exist_ok=True)
         arguments.out.write_text(text + "\n")
 
 

@@ -42,6 +42,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"statespan\.registry\.T|statespan\.records\.config\.Struct|statespan\..*\._\w+"),
     ("py:class", r"statespan\.jobs\.probe\.EvaluationConfig"),
     ("py:class", r"statespan\.languages\.counting\.WordCounter"),
+    ("py:class", r"statespan\.languages\.temporal\.[A-Z]\w+"),
     ("py:class", r"statespan\.training\.data\.Batch"),
 ]
 

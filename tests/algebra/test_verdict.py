@@ -49,10 +49,16 @@ def verdicts(name: str) -> dict[str, str]:
     return {cell.architecture.name: cell.verdict for cell in judged(name).table}
 
 
+def test_a_stack_without_bound_is_beyond_every_recurrence() -> None:
+    table = verdicts("dyck-2")
+    recurrent = {cell.architecture.name for cell in judged("dyck-2").table[:9]}
+    assert {table[name] for name in recurrent} == {"no"}
+
+
 def test_every_language_of_the_catalogue_has_a_known_kind() -> None:
-    assert set(LANGUAGES.names()) == STAR_FREE | COUNTERS | GROUPS
+    assert set(LANGUAGES.names()) == STAR_FREE | COUNTERS | GROUPS | {"dyck-2"}
     for name in LANGUAGES.names():
-        expected = {name in STAR_FREE: True, name in COUNTERS: None}.get(True, False)
+        expected = {name in STAR_FREE: True, name in GROUPS: False}.get(True)
         assert judged(name).star_free is expected, name
 
 

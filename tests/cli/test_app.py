@@ -24,7 +24,7 @@ def test_the_catalogue_is_listed() -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert len(lines) == 30
+    assert len(lines) == 31
     assert any(line.startswith("parity ") and "even number of 1s" in line for line in lines)
     listed = json.loads(run("languages", "list", "--json").stdout)
     assert {"name": "parity", "regular": True}.items() <= next(
@@ -93,7 +93,7 @@ def test_words_are_drawn_reproducibly() -> None:
     ("arguments", "message"),
     [
         (("languages", "show", "partiy"), "Did you mean parity?"),
-        (("languages", "show", "Dyck-1"), "Did you mean dyck-1?"),
+        (("languages", "show", "Dyck-1"), "Did you mean dyck-1"),
         (("languages", "show", "(ab"), "does not parse at position 0"),
         (("languages", "show", "parity", "--word", "0120"), "'2' at position 2"),
         (("languages", "sample", "aa-star", "--length", "3"), "no word of aa-star has length 3"),
@@ -163,7 +163,7 @@ def test_the_catalogue_is_judged_as_a_matrix() -> None:
     lines = run("judge", "--all").stdout.splitlines()
     assert sum(line.startswith("parity ") for line in lines) == 1
     rows = json.loads(run("judge", "--all", "--json").stdout)
-    assert len(rows) == 30
+    assert len(rows) == 31
     assert all(len(row["table"]) == 12 for row in rows)
 
 

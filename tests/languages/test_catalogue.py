@@ -26,8 +26,8 @@ SUITE = [
     *("dyck-1", "shuffle-2", "shuffle-4", "shuffle-6", "boolean-3", "boolean-5"),
     *("anbn", "anbncn", "anbncndn"),
 ]
-PARAMETRIC = ["flip-flop", "bounded-dyck", "word-problem"]
-NOT_REGULAR = set(SUITE[18:])
+BEYOND = ["flip-flop", "bounded-dyck", "word-problem", "dyck-2"]
+NOT_REGULAR = {*SUITE[18:], "dyck-2"}
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,13 @@ def bounded_dyck(brackets: int, depth: int) -> Definition:
     )
 
 
+def is_nested(word: Word) -> bool:
+    text = "".join(word)
+    while "()" in text or "[]" in text:
+        text = text.replace("()", "").replace("[]", "")
+    return not text
+
+
 def image(point: str, symbol: str) -> str:
     """Return where a permutation in cycle notation sends a point."""
     for cycle in re.findall(r"\(([^)]*)\)", symbol):
@@ -237,6 +244,7 @@ DEFINITIONS = [
     equal_runs("anbncn", "abc"),
     equal_runs("anbncndn", "abcd"),
     Definition("flip-flop", tuple("wri01"), is_flip_flop, lambda n: ["", "0", "1"]),
+    Definition("dyck-2", tuple("()[]"), is_nested, lambda n: up_to(")]", n)),
     bounded_dyck(2, 2),
     bounded_dyck(1, 3),
     bounded_dyck(3, 1),
@@ -292,7 +300,7 @@ def test_every_registered_language_has_a_definition_here() -> None:
 
 def test_the_catalogue_is_the_suite_of_27_and_three_families() -> None:
     assert len(SUITE) == 27
-    assert sorted(LANGUAGES.names()) == sorted([*SUITE, *PARAMETRIC])
+    assert sorted(LANGUAGES.names()) == sorted([*SUITE, *BEYOND])
 
 
 @every_definition

@@ -449,6 +449,7 @@ PROCESSES: list[tuple[str, tuple[int, int], Callable[[int, int], Weighted]]] = [
     (FIVE_RUNS, (10, 16), five_runs),
     ("dyck-1", (2, 8), nested_brackets(["()"])),
     ("shuffle-2", (2, 6), nested_brackets(["()", "[]"])),
+    ("dyck-2", (2, 6), nested_brackets(["()", "[]"])),
     ("boolean-3", (1, 4), prefix_expressions("~+>", 0.5)),
     ("boolean-5", (1, 4), prefix_expressions("~+>*^", 0.3)),
     ("anbn", (2, 13), equal_runs("ab")),

@@ -9,6 +9,7 @@ from statespan.languages.definitions import (  # noqa: F401
     flip_flop,
     groups,
     modular,
+    nested,
     star_free,
     tomita,
 )

@@ -97,7 +97,7 @@ class ShuffleCounter(WordCounter):
         return places * catalan * self._ways(num_types - 1, pairs - size)
 
 
-def _draw_grammar(num_types: int) -> PublishedSampler:
+def draw_nested(num_types: int) -> PublishedSampler:
     """S → (_i S )_i with chance ½ (i uniform), S S with ¼, ε with ¼; given up when too long."""
 
     def draw(shortest: int, longest: int, rng: Random) -> str:
@@ -124,7 +124,7 @@ def _shuffle(num_types: int) -> Language:
     machine = ShuffleMachine(num_types)
     counter: WordCounter = ShuffleCounter(num_types)
     return Language.from_machine(
-        "shuffle", machine, counter=counter, published=_draw_grammar(num_types)
+        "shuffle", machine, counter=counter, published=draw_nested(num_types)
     )
 
 
