@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,13 +18,16 @@ from statespan.algebra import (
     THEOREMS,
     Judgment,
     cascade_height,
+    has_twin_entries,
     judge,
+    last_symbol_decides,
     memory_order,
     periodic_memory,
 )
 from statespan.errors import LimitError, NotRegularError, UnknownNameError
 from statespan.languages import LANGUAGES, Language
 from statespan.languages.automaton import DFA
+from statespan.languages.machine import Machine, Memory, State
 
 STAR_FREE = {
     "tomita-1", "tomita-2", "tomita-4", "tomita-7", "ab-star-d-bc-star", "012-star-02-star",
@@ -51,7 +56,7 @@ def verdicts(name: str) -> dict[str, str]:
 
 def test_a_stack_without_bound_is_beyond_every_recurrence() -> None:
     table = verdicts("dyck-2")
-    recurrent = {cell.architecture.name for cell in judged("dyck-2").table[:9]}
+    recurrent = {cell.architecture.name for cell in judged("dyck-2").table[:10]}
     assert {table[name] for name in recurrent} == {"no"}
 
 
@@ -134,7 +139,7 @@ def test_more_expressive_families_never_lose_what_weaker_ones_have() -> None:
         ("fixed real decay", "time-invariant complex", "complex selective"),
         ("non-negative tied", "non-negative selective", "real selective", "complex selective"),
         ("complex selective", "products and dense"),
-        ("reflections", "products and dense"),
+        ("delta rule", "reflections", "products and dense"),
         ("transformer", "transformer with positions"),
         ("transformer", "hybrid"),
         ("non-negative selective", "hybrid"),
@@ -241,11 +246,71 @@ def test_every_theorem_is_used_and_says_where_it_is_from() -> None:
     for key, theorem in THEOREMS.items():
         assert key == theorem.key
         used = f'"{key}"' in source
-        assert used or key in {"nonnegative-parity", "flip-flop"}, key
+        assert used, key
         assert theorem.statement.endswith(".")
         assert (
             "arXiv" in theorem.source or theorem.basis != "theorem" or "classical" in theorem.source
         )
+
+
+def test_a_language_that_no_theorem_speaks_of_is_open() -> None:
+    class SquareMachine(Machine):
+        memory: Memory = "unbounded"
+        alphabet = ("a",)
+
+        @property
+        def start(self) -> State:
+            return 0
+
+        def step(self, state: Any, symbol: str) -> State:
+            return state + 1
+
+        def is_accepting(self, state: Any) -> bool:
+            return math.isqrt(state) ** 2 == state
+
+    judgment = judge(Language.from_machine("squares", SquareMachine()))
+    assert judgment.language.accepts("aaaa")
+    assert judgment.star_free is None
+    assert judgment.cell("Mamba").verdict == "open"
+    assert judgment.cell("Mamba").answers.fixed.verdict == "no"
+
+
+def test_parity_is_known_under_every_name() -> None:
+    for said in ("parity", "(a|ba*b)*", "a*ba*(ba*ba*)*"):
+        cells = judge(said)
+        assert cells.cell("transformer with positions").verdict == "growing precision"
+        assert cells.cell("Mamba").answers.fixed.theorem.key == "nonnegative-parity"
+
+
+def test_attention_predicts_with_the_last_symbol_what_it_cannot_recognize() -> None:
+    """Not R-trivial, but "c was seen" and the last symbol decide what may follow: left open."""
+    judgment = judge("(b|ab)*a?c(b|ab)*a?")
+    assert not judgment.classes["r-trivial"].holds
+    assert judgment.cell("NoPE transformer").answers.fixed.verdict == "open"
+    assert judged("flip-flop").cell("NoPE transformer").answers.fixed.verdict == "no"
+    assert has_twin_entries(statespan.language("parity").dfa())
+    assert not has_twin_entries(judgment.analysis.dfa)
+
+
+def test_the_delta_rule_holds_no_group_until_beta_reaches_two() -> None:
+    assert judged("parity").cell("Gated DeltaNet").verdict == "no"
+    assert judged("parity").cell("OLMo Hybrid").verdict == "yes"
+    assert judged("dyck-1").cell("DeltaNet").verdict == "no"
+
+
+def test_a_memory_that_is_costly_to_find_hides_nothing_else() -> None:
+    judgment = judge(Language.from_expression(".*a.{9}", alphabet="ab"))
+    assert judgment.star_free is True
+    assert judgment.cell("RetNet").verdict == "open"
+    assert judgment.cell("RetNet").answers.fixed.theorem.key == "memory-limit"
+    assert judgment.cell("Mamba").verdict == "yes"
+
+
+def test_the_last_symbol_decides_where_the_memory_is_at_most_one() -> None:
+    for name in LANGUAGES.names():
+        if name in STAR_FREE - {"bounded-dyck"}:
+            dfa = statespan.language(name).dfa()
+            assert last_symbol_decides(dfa) == (memory_order(dfa) in {0, 1}), name
 
 
 def test_a_costly_monoid_does_not_hide_the_verdict() -> None:
@@ -276,7 +341,7 @@ def test_a_language_can_be_said_in_every_way() -> None:
 def test_families_have_names_of_their_own() -> None:
     names = [family.name for family in ARCHITECTURES]
     models = [model for family in ARCHITECTURES for model in family.models]
-    assert len(set(names)) == len(names) == 12
+    assert len(set(names)) == len(names) == 13
     assert len(set(models)) == len(models)
 
 

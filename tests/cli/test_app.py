@@ -164,7 +164,7 @@ def test_the_catalogue_is_judged_as_a_matrix() -> None:
     assert sum(line.startswith("parity ") for line in lines) == 1
     rows = json.loads(run("judge", "--all", "--json").stdout)
     assert len(rows) == 31
-    assert all(len(row["table"]) == 12 for row in rows)
+    assert all(len(row["table"]) == 13 for row in rows)
 
 
 def test_a_probe_prints_its_table_and_leaves_a_run(tmp_path: Path) -> None:

@@ -15,7 +15,12 @@ from statespan.algebra.group_names import contains_alternating_5, name_group
 from statespan.algebra.groups import PermutationGroup, permutation_group
 from statespan.algebra.height import cascade_height
 from statespan.algebra.monoid import TransitionMonoid, syntactic_monoid, transition_monoid
-from statespan.algebra.prediction import memory_order, periodic_memory
+from statespan.algebra.prediction import (
+    has_twin_entries,
+    last_symbol_decides,
+    memory_order,
+    periodic_memory,
+)
 from statespan.algebra.rules import ARCHITECTURES, Answer, Architecture
 from statespan.algebra.star_free import is_star_free_expression
 from statespan.algebra.theorems import THEOREMS, Theorem
@@ -51,9 +56,11 @@ __all__ = [
     "draw_judgment",
     "find_counter",
     "green_classes",
+    "has_twin_entries",
     "is_aperiodic",
     "is_star_free_expression",
     "judge",
+    "last_symbol_decides",
     "maximal_subgroup",
     "memory_order",
     "name_group",

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, log2
-from typing import final
+from typing import Literal, final
 
 from statespan.algebra.analysis import Analysis
 from statespan.algebra.height import cascade_height
-from statespan.algebra.prediction import memory_order, periodic_memory
+from statespan.algebra.prediction import (
+    has_twin_entries,
+    last_symbol_decides,
+    memory_order,
+    periodic_memory,
+)
 from statespan.errors import LimitError
 from statespan.languages import Language
 from statespan.languages.machine import Memory
@@ -80,24 +85,50 @@ class Facts:
         return all(order & (order - 1) == 0 for order in orders)
 
     @cached_property
-    def memory_order(self) -> int | None:
+    def is_parity(self) -> bool:
+        """Whether the language is PARITY, under any names of its symbols."""
+        if self.is_too_large or self.analysis.dfa.num_states != 2:
+            return False
+        return all(
+            set(letter) == {0, 1} for letter in zip(*self.analysis.dfa.transitions, strict=True)
+        )
+
+    @cached_property
+    def last_symbol_decides(self) -> bool:
+        """Whether the last symbol alone decides what may follow."""
+        return not self.is_too_large and last_symbol_decides(self.analysis.dfa)
+
+    @cached_property
+    def has_twin_entries(self) -> bool:
+        """Whether one letter enters two states of a strong component from inside it."""
+        return self.is_too_large or has_twin_entries(self.analysis.dfa)
+
+    @cached_property
+    def memory_order(self) -> int | Literal["unknown"] | None:
         """The least k such that the last k symbols decide what may follow, if there is one.
 
         Only a star-free language can have one: a counter tells words with equal ends apart.
+        "unknown" where the search for it meets its limit.
         """
         if self.is_too_large or not self.star_free:
             return None
-        return memory_order(self.analysis.dfa)
+        try:
+            return memory_order(self.analysis.dfa)
+        except LimitError:
+            return "unknown"
 
     @cached_property
     def periodic_memory(self) -> tuple[int, int] | None:
-        """As `memory_order`, with the position modulo m known too: (m, k).
+        """As `memory_order`, with the position modulo m known too: (m, k), if found.
 
         Only a quasi-aperiodic language can have them.
         """
         if self.is_too_large or not self.is_quasi_aperiodic:
             return None
-        return periodic_memory(self.analysis.dfa)
+        try:
+            return periodic_memory(self.analysis.dfa)
+        except LimitError:
+            return None
 
     @cached_property
     def height(self) -> int | None:

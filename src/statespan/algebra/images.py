@@ -33,6 +33,7 @@ __all__ = ["IMAGE_LIMIT", "ImageComponent", "ImageOrbit", "Walk", "image_orbit"]
 
 IMAGE_LIMIT = 2_000_000
 CHUNK = 8
+TABLE_LIMIT = 2 * 10**9
 
 
 @final
@@ -66,9 +67,16 @@ def image_orbit(dfa: DFA, *, limit: int = IMAGE_LIMIT) -> ImageOrbit:
     """Return the orbit of the set of all states of `dfa` under its symbols.
 
     Raises:
-        LimitError: there are more than `limit` sets.
+        LimitError: there are more than `limit` sets, or so many states that the tables to find
+            them take more than 2 GB.
     """
     k = len(dfa.alphabet)
+    table_bytes = 4 * k * dfa.num_states**2
+    if table_bytes > TABLE_LIMIT:
+        raise LimitError(
+            f"the image sets of {dfa.num_states:,} states under {k} symbols need tables of "
+            f"{table_bytes:,} bytes, more than the {TABLE_LIMIT:,} allowed."
+        )
     tables = [_chunk_tables(dfa, letter) for letter in range(k)]
     full = (1 << dfa.num_states) - 1
     images = [full]

@@ -7,20 +7,23 @@ are read off the graph of pairs of states that one word leads to two different s
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from itertools import combinations
 from typing import TypeAlias
 
+from statespan.algebra.graphs import strong_components
 from statespan.errors import LimitError
 from statespan.languages.automaton import DFA, DFAMachine
+from statespan.languages.symbols import NextSymbols
 
-__all__ = ["memory_order", "periodic_memory"]
+__all__ = ["has_twin_entries", "last_symbol_decides", "memory_order", "periodic_memory"]
 
 Pair: TypeAlias = tuple[int, int, int]
 """(position modulo m, a state, a larger state)."""
 
-MAX_MODULUS = 24
-MAX_PAIRS = 2_000_000
+MAX_MODULUS = 64
+MAX_PAIRS = 300_000
 
 
 def memory_order(dfa: DFA, *, modulus: int = 1) -> int | None:
@@ -30,7 +33,7 @@ def memory_order(dfa: DFA, *, modulus: int = 1) -> int | None:
     What is asked before the first symbol does not count: a beginning is always marked.
 
     Raises:
-        LimitError: there are more than two million pairs of states.
+        LimitError: there are more than 300,000 pairs of states.
 
     Example:
         >>> from statespan.languages import language
@@ -64,10 +67,54 @@ def memory_order(dfa: DFA, *, modulus: int = 1) -> int | None:
     return order
 
 
+def last_symbol_decides(dfa: DFA) -> bool:
+    """Return whether the last symbol alone decides what may follow. Linear time.
+
+    Example:
+        >>> from statespan.languages import language
+        >>> last_symbol_decides(language("tomita-2").dfa())
+        True
+    """
+    machine = DFAMachine(dfa)
+    entered: dict[str, NextSymbols] = {}
+    for state, _ in _reachable(machine, 1):
+        for symbol in machine.alphabet:
+            following = machine.step(state, symbol)
+            if following is not None:
+                allowed = machine.allowed(following)  # type: ignore[arg-type]
+                if entered.setdefault(symbol, allowed) != allowed:
+                    return False
+    return True
+
+
+def has_twin_entries(dfa: DFA) -> bool:
+    """Return whether one letter enters two states of a strong component from inside it.
+
+    Only live states count. Linear time.
+
+    Example:
+        >>> from statespan.languages import language
+        >>> has_twin_entries(language("d-2").dfa()), has_twin_entries(language("tomita-2").dfa())
+        (True, False)
+    """
+    k = len(dfa.alphabet)
+    component = strong_components(
+        array("q", [target for row in dfa.transitions for target in row]), k
+    )
+    live = {state for state, _ in _reachable(DFAMachine(dfa), 1)}
+    entered: dict[tuple[int, int], int] = {}
+    for state in live:
+        for symbol, target in enumerate(dfa.transitions[state]):
+            inside = target in live and component[state] == component[target]
+            if inside and entered.setdefault((component[state], symbol), target) != target:
+                return True
+    return False
+
+
 def periodic_memory(dfa: DFA) -> tuple[int, int] | None:
     """Return the least m, and the least k for it, that decide what may follow.
 
-    The position modulo m and the last k symbols are known. None if no m up to 24 will do.
+    The position modulo m and the last k symbols are known. None if no m up to 64 will do.
     """
     for modulus in range(1, MAX_MODULUS + 1):
         order = memory_order(dfa, modulus=modulus)

@@ -38,7 +38,7 @@ _ALL = (
     Theorem(
         "flip-flop",
         "A state-space model of two layers predictively models Flip-Flop at every length.",
-        f"{_SARROF}, Theorem 1",
+        f"{_SARROF}, Theorem 1 (its number is recalled)",
     ),
     Theorem(
         "nonnegative-parity",
@@ -62,9 +62,10 @@ _ALL = (
     ),
     Theorem(
         "bounded-dyck",
-        "Two layers with O(h log K) numbers predictively model Dyck(K, h) in finite precision, and "
-        "no fewer bits suffice.",
-        f"{_SARROF}, Theorem 6",
+        "Two layers with O(h log K) numbers predictively model Dyck(K, h) in finite precision; "
+        "every model of it needs Ω(h log K) bits.",
+        f"{_SARROF}, Theorem 6 (its number is recalled); the bound is from Hewitt et al. 2020, "
+        "arXiv:2010.07515",
     ),
     Theorem(
         "tied-star-free",
@@ -96,6 +97,12 @@ _ALL = (
         basis="reasoning",
     ),
     Theorem(
+        "memory-limit",
+        "How much memory the prediction needs was not decided: the search met its limit.",
+        "this program",
+        basis="conjecture",
+    ),
+    Theorem(
         "fading-memory",
         "With fixed decays below 1 the influence of a symbol fades at a fixed rate through every "
         "layer, so at a margin that does not shrink only the last k symbols count, for some k, "
@@ -115,12 +122,14 @@ _ALL = (
         "Time-invariant gates, of any sign or phase and at any depth, do not recognize PARITY; "
         "two blocks of equal length that act as a generator and as the identity of a group carry "
         "this over to every regular language outside AC0.",
-        "Khavari et al. 2025, arXiv:2508.07395 (abstract); the step to other groups is our own",
+        "Khavari et al. 2025, arXiv:2508.07395 (abstract), for PARITY; the step to other "
+        "languages is our own argument",
+        basis="reasoning",
     ),
     Theorem(
         "time-invariant-since",
         "Time-invariant models are conjectured not to express `since`, and so not all star-free "
-        "languages.",
+        "languages; which of those that no other rule decides they express is open.",
         f"{_ALSMANN}, Conjecture 1",
         basis="conjecture",
     ),
@@ -184,15 +193,31 @@ _ALL = (
     Theorem(
         "dense-counters",
         "A dense or diagonal-plus-rank-one transition can be the identity while the input is "
-        "free, which makes the counters of Theorem 5.",
+        "free, which makes the counters of Theorem 5; so can two equal reflections, one of which "
+        "writes.",
         f"{_OURS}, on {_SARROF}, Theorem 5",
         basis="reasoning",
     ),
     Theorem(
         "delta-counters",
-        "In a delta rule what is written is what is erased, so an exact unbounded counter is not "
-        "known; gated variants may have one.",
+        "With β = 2 the delta rule is h ← -h + 2 v; with v = ½ (-1)^t δ, where a layer below gives "
+        "the parity of the position t, h is (-1)^t times the sum of the δ: a counter.",
         _OURS,
+        basis="reasoning",
+    ),
+    Theorem(
+        "delta-contraction",
+        "With β in [0, 1] every transition of a delta rule is a positive contraction: under a "
+        "repeated word the state converges, and what is written is orthogonal to what stays, so "
+        "no group and no unbounded counter is held.",
+        f"{_OURS} (a sketch)",
+        basis="reasoning",
+    ),
+    Theorem(
+        "delta-star-free",
+        "A delta rule can reset (β = 1) and hold (β = 0), so the cascades of star-free languages "
+        "should be within reach; it has not been built or proven.",
+        "open",
         basis="conjecture",
     ),
     Theorem(
@@ -211,6 +236,21 @@ _ALL = (
         "transformer-r-trivial",
         "Softmax transformers of fixed precision with a strict causal mask and no positions "
         "recognize exactly the R-trivial languages (left-deterministic polynomials).",
+        "Li, Cotterell 2025, arXiv:2505.23623 (abstract)",
+    ),
+    Theorem(
+        "transformer-cycle",
+        "If two different states of one strong component of the minimal automaton are entered by "
+        "the same letter from inside it, pasts that no R-trivial language tells apart, before the "
+        "same last letter, lead to both; a predictor, which sees the last letter besides, needs "
+        "two answers.",
+        f"{_OURS}, on Li, Cotterell 2025, arXiv:2505.23623",
+        basis="reasoning",
+    ),
+    Theorem(
+        "transformer-finite",
+        "Softmax transformers of fixed precision with a strict causal mask and no positions "
+        "recognize regular languages only.",
         "Li, Cotterell 2025, arXiv:2505.23623 (abstract)",
     ),
     Theorem(
@@ -236,8 +276,9 @@ _ALL = (
     ),
     Theorem(
         "transformer-counters",
-        "C-RASP programs are softmax transformers without positions, and they count: Dyck-1, "
-        "shuffles of it, a^n b^n and its relatives.",
+        "C-RASP programs are softmax transformers without positions, and they compare linear "
+        "combinations of counts: Dyck-1, shuffles of it, Boolean expressions in prefix notation, "
+        "a^n b^n and its relatives are predicted so.",
         "Yang, Chiang 2024, arXiv:2404.04393",
         checked=False,
     ),
@@ -248,15 +289,15 @@ _ALL = (
         basis="conjecture",
     ),
     Theorem(
-        "diagonal-tc0",
-        "Diagonal state-space models of logarithmic precision are in uniform TC0, so they solve no "
-        "word problem of a group that is not solvable, unless TC0 = NC1.",
-        "Merrill, Petty, Sabharwal 2024, arXiv:2404.08819, Theorems 4.2 and 4.4",
-    ),
-    Theorem(
         "finite-state",
         "A recurrence of fixed width has finitely many states, so it knows regular languages only.",
         "classical",
+    ),
+    Theorem(
+        "unbounded-open",
+        "A language that neither counters nor a stack describe: no theorem here speaks of it.",
+        "open",
+        basis="conjecture",
     ),
     Theorem(
         "stack",
@@ -270,6 +311,15 @@ _ALL = (
         "A layer of the one kind may leave everything to layers of the other kind: what either "
         "part expresses, the hybrid does.",
         _OURS,
+        basis="reasoning",
+    ),
+    Theorem(
+        "hybrid-tc0",
+        "Diagonal state-space layers and attention layers of logarithmic precision are both in "
+        "uniform TC0, which is closed under composition; so together they solve no word problem "
+        "of a group that is not solvable, unless TC0 = NC1.",
+        f"{_OURS}, on Merrill, Petty, Sabharwal 2024, arXiv:2404.08819, and Merrill, Sabharwal "
+        "2023, arXiv:2207.00729",
         basis="reasoning",
     ),
     Theorem(

@@ -21,14 +21,15 @@ State = Hashable
 """A state of a machine; None is dead."""
 
 
-Memory: TypeAlias = Literal["finite", "bounded-stack", "counters", "stack"]
+Memory: TypeAlias = Literal["finite", "bounded-stack", "counters", "stack", "unbounded"]
 
 
 class Machine(ABC):
     """A deterministic acceptor.
 
-    `memory` says what a state is: one of finitely many, a stack of bounded depth (finitely many
-    too), integers without bound, or a stack without bound.
+    `memory` says what a state is: one of finitely many; a stack of bounded depth (finitely many
+    too); "counters", a fixed number of integers to which each symbol adds constants, and of which
+    only the signs matter; a stack without bound; or "unbounded", anything else.
     """
 
     alphabet: Alphabet

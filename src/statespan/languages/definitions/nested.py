@@ -34,7 +34,7 @@ class StackMachine(Machine):
         return state[1] if matches else None
 
     def is_accepting(self, state: Any) -> bool:
-        return state == ()
+        return bool(state == ())
 
     def allowed(self, state: Any) -> NextSymbols:
         return frozenset((*CLOSING, CLOSING[state[0]] if state else END))
