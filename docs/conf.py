@@ -40,9 +40,10 @@ napoleon_use_ivar = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!statespan\.).*"),
     ("py:.*", r"statespan\.registry\.T|statespan\.records\.config\.Struct|statespan\..*\._\w+"),
+    ("py:class", r"statespan\.algebra\.(facts\.Facts|images\.Walk|rules\.Answers)"),
     ("py:class", r"statespan\.jobs\.probe\.EvaluationConfig"),
     ("py:class", r"statespan\.languages\.counting\.WordCounter"),
-    ("py:class", r"statespan\.languages\.temporal\.[A-Z]\w+"),
+    ("py:class", r"statespan\.languages\.(expression|temporal)\.[A-Z]\w+"),
     ("py:class", r"statespan\.training\.data\.Batch"),
 ]
 

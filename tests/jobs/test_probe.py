@@ -15,10 +15,18 @@ import pytest
 import torch
 
 import statespan
-from statespan.errors import EmptyLanguageError, LengthError, RunDirectoryError, TrainingError
+from statespan.errors import (
+    ConfigError,
+    EmptyLanguageError,
+    InputError,
+    LengthError,
+    RunDirectoryError,
+    TrainingError,
+)
 from statespan.jobs import ProbeResult, probe, probe_config, resume_probe
 from statespan.records import (
     BinRecord,
+    EndRecord,
     LengthRecord,
     RecognitionRecord,
     RunDirectory,
@@ -73,7 +81,8 @@ def test_every_kind_of_probe_leaves_a_whole_run(changes: dict[str, Any], tmp_pat
     assert kinds.count(BinRecord) == kinds.count(RecognitionRecord) == 2
     assert kinds.count(LengthRecord) > 0
     assert result.picture.read_bytes().startswith(b"\x89PNG")
-    assert RunDirectory.open(tmp_path / "run").read_records("records.jsonl") == result.records
+    *records, end = RunDirectory.open(tmp_path / "run").read_records("records.jsonl")
+    assert (records, end) == (result.records, EndRecord(records=len(records)))
     assert losses(tmp_path / "run")
 
 
@@ -167,6 +176,58 @@ else:
     resumed = resume_probe(tmp_path / "killed")
     assert resumed.records == whole.records
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+def test_records_with_some_missing_are_measured_again(tmp_path: Path) -> None:
+    result = probe(probe_config(SMALL), tmp_path / "run")
+    path = tmp_path / "run" / "records.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    for damaged in (lines[:2], lines[1:], [*lines[:3], lines[3][:20]], [*lines[:4], *lines[5:]]):
+        path.write_bytes(b"".join(damaged))
+        assert resume_probe(tmp_path / "run").records == result.records
+        assert path.read_bytes() == b"".join(lines)
+
+
+def test_two_processes_never_write_into_one_run(tmp_path: Path) -> None:
+    probe(probe_config(SMALL), tmp_path / "run")
+    with (
+        RunDirectory.open(tmp_path / "run").lock(),
+        pytest.raises(RunDirectoryError, match="another process is at work"),
+    ):
+        resume_probe(tmp_path / "run")
+    resume_probe(tmp_path / "run")
+
+
+@pytest.mark.parametrize("language", ["($^$|b)*", "(a$_$)*|b*", "(<\\frac>|b)*"])
+def test_a_language_of_any_symbols_is_drawn(language: str, tmp_path: Path) -> None:
+    assert probe(probe_config(small(language=language)), tmp_path / "run").picture.exists()
+
+
+def test_published_figures_stand_beside_their_own_language_only(tmp_path: Path) -> None:
+    table = {
+        "alphabet": ["x", "yy"],
+        "start": 0,
+        "accepting": [0],
+        "transitions": [[0, "x", 0], [0, "yy", 0]],
+    }
+    (tmp_path / "d-2.json").write_text(json.dumps(table))
+    config = small(language=str(tmp_path / "d-2.json"), data={"train_words": 60, "test_words": 9})
+    result = probe(probe_config(config), tmp_path / "run")
+    assert [(r.lower, r.upper) for r in bins(result)] == [(1, 50), (51, 100), (101, 150)]
+    assert all(r.published is None and r.published_transformer is None for r in bins(result))
+
+
+def test_learned_positions_that_do_not_reach_the_test_are_refused_at_once(tmp_path: Path) -> None:
+    model = {"name": "transformer", "positions": "learned", "max_length": 16, "d_model": 8}
+    with pytest.raises(ConfigError, match=r"max_length must reach .* 17 tokens, got 16"):
+        probe(probe_config(small(model={**model, "heads": 2})), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_alphabet_is_for_expressions(tmp_path: Path) -> None:
+    for language in ("parity", "automaton.json"):
+        with pytest.raises(InputError, match="has its own"):
+            probe(probe_config(small(language=language, alphabet=["0", "1"])), tmp_path / "run")
 
 
 def test_a_loss_that_is_not_finite_leaves_a_run_that_can_be_read(tmp_path: Path) -> None:

@@ -86,12 +86,11 @@ class Facts:
 
     @cached_property
     def is_parity(self) -> bool:
-        """Whether the language is PARITY, under any names of its symbols."""
+        """Whether the language is PARITY (or its complement), under any names of its symbols."""
         if self.is_too_large or self.analysis.dfa.num_states != 2:
             return False
-        return all(
-            set(letter) == {0, 1} for letter in zip(*self.analysis.dfa.transitions, strict=True)
-        )
+        letters = set(zip(*self.analysis.dfa.transitions, strict=True))
+        return letters == {(0, 1), (1, 0)}
 
     @cached_property
     def last_symbol_decides(self) -> bool:

@@ -5,7 +5,10 @@ Exit codes: 0, done; 1, the work failed; 2, wrong usage or input.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -36,7 +39,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(result_callback=lambda *_, **__: sys.stdout.flush())
 def _options(
     version: Annotated[
         bool,
@@ -49,12 +52,21 @@ def _options(
 
 def main() -> NoReturn:
     """Run the program and exit with its code; an expected error is one message, no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(standalone_mode=True)
     except StatespanError as error:
         sys.stderr.write(f"statespan: {error}\n")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        sys.stderr.write(f"statespan: cannot write the result: {error.strerror}.\n")
         sys.exit(1)
     sys.exit(0)

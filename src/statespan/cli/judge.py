@@ -70,13 +70,12 @@ def judge(
 
 
 def _language(text: str, alphabet: str | None, *, temporal: bool) -> Language:
-    from statespan.cli.languages import parse_language
+    from statespan.cli.languages import parse_language, split_alphabet
     from statespan.languages import Language
 
     if not temporal:
         return parse_language(text, alphabet)
-    symbols = None if alphabet is None else alphabet.split() if " " in alphabet else list(alphabet)
-    return Language.from_temporal(text, alphabet=symbols)
+    return Language.from_temporal(text, alphabet=split_alphabet(alphabet))
 
 
 def _facts(judgment: Judgment) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from statespan.cli.output import JsonOption, print_json, print_text
 if TYPE_CHECKING:
     from statespan.languages import Language
 
-__all__ = ["AlphabetOption", "app", "parse_language"]
+__all__ = ["AlphabetOption", "app", "parse_language", "split_alphabet"]
+
+SHOWN_LENGTH = 24
 
 app = typer.Typer(no_args_is_help=True, help="Formal languages: list, show, sample, compare.")
 
@@ -117,12 +119,13 @@ def sample(
 def compare(
     left: LanguageArgument,
     right: LanguageArgument,
+    alphabet: AlphabetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare two regular languages: equal, included, or a shortest word that tells them apart."""
     from statespan.languages import show_word
 
-    first, second = parse_language(left, None), parse_language(right, None)
+    first, second = (parse_language(text, alphabet) for text in (left, right))
     missing = first.counterexample_to_inclusion(second)
     extra = second.counterexample_to_inclusion(first)
     facts = {
@@ -143,12 +146,16 @@ def compare(
 
 def parse_language(text: str, alphabet: str | None) -> Language:
     """Return the language that an argument and an `--alphabet` name."""
-    from statespan.languages import Language, language_from_text
+    from statespan.languages import language_from_text
 
+    return language_from_text(text, alphabet=split_alphabet(alphabet))
+
+
+def split_alphabet(alphabet: str | None) -> list[str] | None:
+    """Return the symbols of an `--alphabet`."""
     if alphabet is None:
-        return language_from_text(text)
-    symbols = alphabet.split() if " " in alphabet else list(alphabet)
-    return Language.from_expression(text, alphabet=symbols)
+        return None
+    return alphabet.split() if " " in alphabet else list(alphabet)
 
 
 def _parse_length(text: str) -> int | tuple[int, int]:
@@ -189,37 +196,39 @@ def _shortest_words(item: Language) -> list[str]:
 
     from statespan.languages import show_word
 
-    max_length = 12 if len(item.alphabet) <= 8 else 4
-    return [show_word(word) for word in islice(item.words(max_length), 8)]
+    return [show_word(word) for word in islice(item.words(SHOWN_LENGTH), 8)]
 
 
 def _word_facts(item: Language, text: str) -> dict[str, Any]:
     from statespan.languages import sort_next_symbols
-    from statespan.languages.symbols import is_single_character
+    from statespan.languages.symbols import read_word
 
-    word = text if is_single_character(item.alphabet) else text.split()
+    word = read_word(text, item.alphabet)
     sets = [item.next_symbols(word[:0]), *item.next_symbol_sets(word)]
     return {
-        "word": word,
+        "word": word if isinstance(word, str) else list(word),
         "accepted": item.accepts(word),
         "next_symbols": [sort_next_symbols(symbols, item.alphabet) for symbols in sets],
     }
 
 
 def _show_facts(facts: dict[str, Any]) -> list[str]:
-    symbols = facts["alphabet"]
-    listed = " ".join(symbols[:40]) + (f" … ({len(symbols)} in all)" if len(symbols) > 40 else "")
+    from statespan.languages.symbols import show_symbols
+
     lines = [facts["name"]]
     if facts["description"]:
         lines.append(facts["description"])
-    lines.append(f"alphabet: {listed}")
+    lines.append(f"alphabet: {show_symbols(facts['alphabet'])}")
     if facts["regular"]:
         states = facts["states"]
         lines.append(f"regular: minimal automaton of {states or 'more than 20000'} states")
     else:
         lines.append("not regular")
     lines.append("words of length 0 to 8: " + " ".join(map(str, facts["words_by_length"])))
-    lines.append("shortest words: " + (", ".join(facts["shortest_words"]) or "none"))
+    lines.append(
+        "shortest words: "
+        + (", ".join(facts["shortest_words"]) or f"none of up to {SHOWN_LENGTH} symbols")
+    )
     if "word" in facts:
         word = facts["word"]
         lines.append(f"is a word: {'yes' if word['accepted'] else 'no'}")

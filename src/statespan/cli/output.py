@@ -26,11 +26,14 @@ def print_text(*parts: Any) -> None:
     """Print text and tables on standard output, without markup or highlighting."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 160
     for part in parts:
-        console.print(part)
+        if isinstance(part, str):
+            sys.stdout.write(part + "\n")
+        else:
+            console.print(part)
 
 
 @contextmanager

@@ -74,7 +74,9 @@ def probe(
                 result = jobs.probe(made, out, progress=progress)
     except KeyboardInterrupt:
         place = resume or out
-        sys.stderr.write(f"stopped. Continue with: statespan probe --resume {place}\n")
+        begun = place is not None and (place / "config.toml").exists()
+        hint = f" Continue with: statespan probe --resume {place}" if begun else ""
+        sys.stderr.write(f"stopped.{hint}\n")
         raise typer.Exit(1) from None
     _print_result(result, json)
 
@@ -86,7 +88,8 @@ def _read_settings(path: Path | None, given: dict[str, Any], settings: list[str]
     table = read_toml(path) if path is not None else {}
     if path is not None and str(table.get("language", "")).endswith(".json"):
         table["language"] = str(path.parent / table["language"])
-    for key, value in {**given, **dict(map(_parse_setting, settings))}.items():
+    changes = {**given, **dict(map(_parse_setting, settings))}
+    for key, value in sorted(changes.items(), key=lambda change: change[0] != "model.name"):
         *sections, name = key.split(".")
         place = table
         for section in sections:
@@ -104,9 +107,12 @@ def _parse_setting(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigError(f"--set takes key=value, got {text!r}.")
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
+        table = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
         return key, value
+    if len(table) > 1:
+        raise ConfigError(f"--set takes one key=value, got {text!r}.")
+    return key, table["value"]
 
 
 def _free_directory(config: ProbeConfig) -> Path:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from statespan.errors import ConfigError, EmptyLanguageError
 from statespan.evaluation import (
+    Published,
     evaluate_bins,
     evaluate_lengths,
     evaluate_recognition,
@@ -25,6 +26,7 @@ from statespan.languages import Language, Sampler, language_from_file, language_
 from statespan.models import MODELS, ModelConfig, SequenceModel, architecture, build_model
 from statespan.models.mamba import MambaConfig
 from statespan.records import (
+    EndRecord,
     Record,
     RunDirectory,
     RunRecord,
@@ -136,7 +138,10 @@ def probe_config(table: Mapping[str, Any]) -> ProbeConfig:
     model_table = table.get("model", {})
     if not isinstance(model_table, Mapping):
         raise ConfigError(f"model must be a table with a name, got {model_table!r}.")
-    model_class = MODELS.get(str(model_table.get("name", "mamba")))
+    name = model_table.get("name", "mamba")
+    if not isinstance(name, str):
+        raise ConfigError(f"model.name must be a string, got {name!r}.")
+    model_class = MODELS.get(name)
     model = to_struct(model_table, model_class.Config, where="model")
     rest = {key: value for key, value in table.items() if key != "model"}
     config = msgspec.structs.replace(to_struct(rest, ProbeConfig), model=model)
@@ -179,12 +184,16 @@ def resume_probe(path: Path, *, progress: Progress = lambda *_: None) -> ProbeRe
 
 
 def _language(config: ProbeConfig, automaton: Path) -> Language:
-    if config.language.endswith(".json"):
+    if config.language.endswith(".json") and config.alphabet is None:
         language = language_from_file(automaton)
         return dataclasses.replace(language, name=Path(config.language).stem)
-    if config.alphabet is not None:
-        return Language.from_expression(config.language, alphabet=config.alphabet)
-    return language_from_text(config.language)
+    return language_from_text(config.language, alphabet=config.alphabet)
+
+
+def _published(language: Language) -> Published | None:
+    """Return the published figures of a language that the catalogue made."""
+    name = language.catalogue_name
+    return None if name is None else published_figures(name)
 
 
 def _prepare(
@@ -193,8 +202,14 @@ def _prepare(
     if language.is_empty:
         raise EmptyLanguageError(f"the language {language.name} has no words: nothing to train on.")
     progress("drawing words", 0, 1, language.name)
-    published = published_figures(language.name)
+    published = _published(language)
     bins = config.data.bins or (published.bins if published else DEFAULT_BINS)
+    limit = config.model.max_tokens
+    if limit is not None and bins[-1][1] + 1 > limit:
+        raise ConfigError(
+            f"model.max_length must reach the longest test word and its beginning, "
+            f"{bins[-1][1] + 1} tokens, got {limit}."
+        )
     data = build_data(
         language,
         bins,
@@ -210,7 +225,7 @@ def _prepare(
 def _sampler(config: ProbeConfig, language: Language) -> Sampler:
     if config.data.sampler is not None:
         return config.data.sampler
-    return "published" if published_figures(language.name) else "uniform"
+    return "published" if _published(language) else "uniform"
 
 
 def _run(
@@ -221,15 +236,24 @@ def _run(
     progress: Progress,
 ) -> ProbeResult:
     picture = directory.path / "accuracy.png"
-    records = directory.read_records("records.jsonl")
-    if not records:
-        with _threads(config.training.threads):
-            model, readout = _train(directory, config, data, progress)
-            _save_model(directory.path / "model", model, readout, config)
-            records = _evaluate(config, language, data, model, readout, progress)
-        directory.write_records("records.jsonl", records)
-    write_atomically(picture, draw_accuracy(records))
+    with directory.lock():
+        records = _finished_records(directory)
+        if not records:
+            with _threads(config.training.threads):
+                model, readout = _train(directory, config, data, progress)
+                _save_model(directory.path / "model", model, readout, config)
+                records = _evaluate(config, language, data, model, readout, progress)
+            end = EndRecord(records=len(records))
+            directory.write_records("records.jsonl", [*records, end])
+        write_atomically(picture, draw_accuracy(records))
     return ProbeResult(directory.path, picture, records)
+
+
+def _finished_records(directory: RunDirectory) -> list[Record]:
+    """Return the records of a finished run; none if it is not, or if some are missing."""
+    records = directory.read_records("records.jsonl")
+    end = records.pop() if records else None
+    return records if isinstance(end, EndRecord) and end.records == len(records) else []
 
 
 @contextmanager
@@ -327,7 +351,7 @@ def _evaluate(
         model,
         readout,
         data,
-        published_figures(language.name),
+        _published(language),
         architecture=name,
         layers=config.model.layers,
     )

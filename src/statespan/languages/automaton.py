@@ -58,7 +58,7 @@ def dfa_from_table(table: Mapping[str, Any]) -> DFA:
         SymbolError: the alphabet is empty or repeats a symbol.
     """
     _check_keys(table)
-    alphabet = check_alphabet(_sequence(table, "alphabet"))
+    alphabet = check_alphabet(_sequence(table, "alphabet", ordered=True))
     ids: dict[Hashable, int] = {}
 
     def number(state: Any) -> int:
@@ -97,7 +97,9 @@ def _check_keys(table: Mapping[str, Any]) -> None:
         raise AutomatonError(f"an automaton is a table of {', '.join(_TABLE_KEYS)}, got {table!r}.")
     for key in table:
         if key not in _TABLE_KEYS:
-            raise AutomatonError(f"unknown key {key!r} in the table. {suggest(key, _TABLE_KEYS)}")
+            raise AutomatonError(
+                f"unknown key {key!r} in the table. {suggest(str(key), _TABLE_KEYS)}"
+            )
     for key in _TABLE_KEYS:
         if key not in table:
             raise AutomatonError(
@@ -105,11 +107,12 @@ def _check_keys(table: Mapping[str, Any]) -> None:
             )
 
 
-def _sequence(table: Mapping[str, Any], key: str) -> Sequence[Any]:
+def _sequence(table: Mapping[str, Any], key: str, *, ordered: bool = False) -> Sequence[Any]:
     value = table[key]
     if isinstance(value, str) and key == "alphabet":
         return list(value)
-    if isinstance(value, str) or not isinstance(value, (Sequence, set, frozenset)):
+    kinds = Sequence if ordered else (Sequence, set, frozenset)
+    if isinstance(value, str) or not isinstance(value, kinds):
         raise AutomatonError(f"{key!r} must be a list, got {value!r}.")
     return list(value)
 

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -47,19 +47,22 @@ def language(name: str, **parameters: object) -> Language:
         made,
         name=f"{name}:{listed}" if listed else name,
         parameters=bound,
+        catalogue_name=None if listed else name,
         description=(inspect.getdoc(factory) or "").partition("\n")[0],
     )
 
 
-def language_from_text(text: str) -> Language:
+def language_from_text(text: str, *, alphabet: Sequence[str] | None = None) -> Language:
     """Return the language that one line names: what the shell and the configs take.
 
     In this order: a name of the catalogue, with parameters behind a colon
     (`bounded-dyck:brackets=2,depth=3`); a file that ends in `.json` (an automaton's table); else a
     regular expression. A plain word that looks like a name (it has a `-`, a `_` or a colon, or is
-    near a name) is never taken for an expression: as one, it goes in parentheses.
+    near a name) is never taken for an expression: as one, it goes in parentheses. `alphabet` is
+    for expressions, when it is more than the symbols used.
 
     Raises:
+        InputError: an alphabet for something that has its own.
         UnknownNameError: `text` looks like a name and there is none.
         ExpressionError: `text` is an expression that does not parse.
 
@@ -68,10 +71,12 @@ def language_from_text(text: str) -> Language:
         True
     """
     if text.endswith(".json"):
+        _refuse_alphabet(text, alphabet)
         return language_from_file(Path(text))
     match = _NAME.fullmatch(text)
     if match is None or not _is_meant_as_name(match[1], match[2]):
-        return Language.from_expression(text)
+        return Language.from_expression(text, alphabet=alphabet)
+    _refuse_alphabet(text, alphabet)
     name, listed = match.groups()
     parameters: dict[str, object] = {}
     for item in (listed or "").split(",") if listed else []:
@@ -80,6 +85,11 @@ def language_from_text(text: str) -> Language:
             raise InputError(f"a parameter is key=value, got {item!r} in {text!r}.")
         parameters[key.strip()] = value.strip()
     return language(name, **parameters)
+
+
+def _refuse_alphabet(text: str, alphabet: Sequence[str] | None) -> None:
+    if alphabet is not None:
+        raise InputError(f"an alphabet is for an expression; {text!r} has its own.")
 
 
 def _is_meant_as_name(name: str, parameters: str | None) -> bool:

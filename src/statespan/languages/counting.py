@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from random import Random
 from typing import final
 
@@ -74,6 +74,25 @@ class MachineCounter(WordCounter):
             state = following
             word.append(symbol)
         return to_word(word, machine.alphabet)
+
+    def words(self, length: int) -> Iterator[Word]:
+        """Yield the words of that length in alphabet order; no prefix is tried in vain."""
+        machine = self._machine
+        if self.count(length) == 0:
+            return
+        pending: list[tuple[tuple[str, ...], State]] = [((), machine.start)]
+        while pending:
+            word, state = pending.pop()
+            remaining = length - len(word) - 1
+            if remaining < 0:
+                yield to_word(word, machine.alphabet)
+                continue
+            for symbol in reversed(machine.alphabet):
+                following = machine.step(state, symbol)
+                if following is not None:
+                    key = (machine.counting_class(following), remaining)
+                    if self._counts[key]:
+                        pending.append(((*word, symbol), following))
 
     def _fill(self, length: int) -> None:
         if length in self._counted:

@@ -147,7 +147,9 @@ class _Parser(Scanner):
             raise self.error("this brace is never closed")
         first, comma, last = self.text[opened + 1 : closed].partition(",")
         numbers = [first.strip(), last.strip()] if comma else [first.strip()]
-        valid = any(numbers) and all(n == "" or (n.isascii() and n.isdigit()) for n in numbers)
+        valid = any(numbers) and all(
+            n == "" or (n.isascii() and n.isdigit() and len(n) < 10) for n in numbers
+        )
         if not valid:
             raise self.error("a repetition is {m}, {m,}, {m,n} or {,n} with whole numbers")
         low = int(numbers[0] or 0)

@@ -9,11 +9,17 @@ from functools import partial
 from random import Random
 from typing import Any, Literal, TypeAlias, final
 
-from statespan.errors import EmptyLanguageError, InputError, LengthError, NotRegularError
+from statespan.errors import (
+    EmptyLanguageError,
+    InputError,
+    LengthError,
+    LimitError,
+    NotRegularError,
+)
 from statespan.languages.automaton import DFA, DFAMachine, dfa_from_table, dfa_of_machine
 from statespan.languages.counting import MachineCounter, WordCounter
 from statespan.languages.expression import dfa_from_expression
-from statespan.languages.machine import Machine, State, shortest_difference
+from statespan.languages.machine import Machine, shortest_difference
 from statespan.languages.negatives import draw_near_miss
 from statespan.languages.symbols import Alphabet, NextSymbols, Word, check_word, to_word
 from statespan.languages.temporal import dfa_from_temporal
@@ -30,6 +36,7 @@ PublishedSampler: TypeAlias = Callable[[int, int, Random], Word]
 
 MAX_TRIES = 100_000
 MAX_SEARCH = 200
+MAX_LENGTH = 10_000
 
 
 @final
@@ -38,7 +45,8 @@ class Language:
     """A set of words over an ordered alphabet, given by a deterministic machine.
 
     Make one with `statespan.language` (the catalogue), `from_expression` or `from_dfa`. A word is
-    a string where all symbols are single characters, else a sequence of symbols.
+    a string where all symbols are single characters, else a sequence of symbols. `catalogue_name`
+    is set where the catalogue made it, with no parameter changed.
 
     Example:
         >>> import random
@@ -57,6 +65,7 @@ class Language:
     published: PublishedSampler | None = field(default=None, kw_only=True)
     parameters: Mapping[str, object] = field(default_factory=dict, kw_only=True)
     description: str = field(default="", kw_only=True)
+    catalogue_name: str | None = field(default=None, kw_only=True)
 
     @classmethod
     def from_machine(
@@ -218,22 +227,17 @@ class Language:
             1024
         """
         self._check_length(length)
+        if length > MAX_LENGTH:
+            raise LimitError(f"words are counted up to length {MAX_LENGTH:,}, got {length:,}.")
         return self.counter.count(length)
 
     def words(self, max_length: int) -> Iterator[Word]:
         """Yield every word up to `max_length`, shorter first, then in alphabet order."""
-        start = self.machine.start
-        layer: list[tuple[tuple[str, ...], State]] = [] if start is None else [((), start)]
-        for _ in range(max_length + 1):
-            for word, state in layer:
-                if self.machine.is_accepting(state):
-                    yield to_word(word, self.alphabet)
-            layer = [
-                ((*word, symbol), following)
-                for word, state in layer
-                for symbol in self.alphabet
-                if (following := self.machine.step(state, symbol)) is not None
-            ]
+        counter = self.counter
+        if not isinstance(counter, MachineCounter):
+            counter = MachineCounter(self.machine)
+        for length in range(max_length + 1):
+            yield from counter.words(length)
 
     def sample(
         self, *, length: Length, count: int, rng: Random, sampler: Sampler = "uniform"
@@ -314,8 +318,12 @@ class Language:
             raise LengthError(f"a length is a whole number of at least 0, got {length!r}.")
 
     def _check_draw(self, length: Length, count: int) -> tuple[int, int]:
+        if not isinstance(count, int):
+            raise InputError(f"count must be a whole number, got {count!r}.")
         if count < 0:
             raise InputError(f"count must be at least 0, got {count}.")
+        if not isinstance(length, (int, tuple, list)):
+            raise LengthError(f"length must be a number or (first, last), got {length!r}.")
         bounds = (length, length) if isinstance(length, int) else tuple(length)
         if len(bounds) != 2:
             raise LengthError(f"length must be a number or (first, last), got {length!r}.")
@@ -328,6 +336,8 @@ class Language:
         return bounds[0], bounds[1]
 
     def _sample_uniform(self, shortest: int, longest: int, count: int, rng: Random) -> list[Word]:
+        if longest > MAX_LENGTH:
+            raise LimitError(f"words are counted up to length {MAX_LENGTH:,}, got {longest:,}.")
         lengths = [n for n in range(shortest, longest + 1) if self.counter.count(n)]
         if not lengths:
             raise LengthError(self._no_word(shortest, longest))

@@ -16,6 +16,8 @@ __all__ = [
     "check_alphabet",
     "check_word",
     "is_single_character",
+    "read_word",
+    "show_symbols",
     "show_word",
     "sort_next_symbols",
     "to_word",
@@ -54,6 +56,8 @@ def check_alphabet(symbols: Iterable[str]) -> Alphabet:
     Raises:
         SymbolError: no symbol, one that is no nonempty string, or one that comes twice.
     """
+    if isinstance(symbols, (set, frozenset)):
+        raise SymbolError("an alphabet has an order: give a list or a tuple of symbols, not a set.")
     alphabet = tuple(symbols)
     if not alphabet:
         raise SymbolError("an alphabet needs at least one symbol, got none.")
@@ -82,12 +86,12 @@ def check_word(word: Word, alphabet: Alphabet) -> None:
         return
     known = set(alphabet)
     position = next(index for index, symbol in enumerate(word) if symbol not in known)
-    shown = " ".join(alphabet[:20]) + (" …" if len(alphabet) > 20 else "")
     hint = ""
     if isinstance(word, str) and not is_single_character(alphabet):
         hint = " Symbols here have several characters: give the word as a sequence of symbols."
     raise SymbolError(
-        f"the symbol {word[position]!r} at position {position} is not in the alphabet ({shown})."
+        f"the symbol {word[position]!r} at position {position} is not in the alphabet "
+        f"({show_symbols(alphabet)})."
         f"{hint}"
     )
 
@@ -97,15 +101,55 @@ def to_word(symbols: Sequence[str], alphabet: Alphabet) -> Word:
     return "".join(symbols) if is_single_character(alphabet) else tuple(symbols)
 
 
+def read_word(text: str, alphabet: Alphabet) -> Word:
+    """Return the word that `text` spells; symbols of several characters may have blanks between.
+
+    At each place the longest symbol that stands there is taken.
+
+    Raises:
+        SymbolError: no symbol stands at some place.
+
+    >>> read_word("(1 2)(1 3)", ("(1 2)", "(1 3)"))
+    ('(1 2)', '(1 3)')
+    """
+    if is_single_character(alphabet):
+        return text
+    symbols: list[str] = []
+    longest_first = sorted(alphabet, key=len, reverse=True)
+    position = 0
+    while position < len(text):
+        found = next((s for s in longest_first if text.startswith(s, position)), None)
+        if found is not None:
+            symbols.append(found)
+            position += len(found)
+        elif text[position].isspace():
+            position += 1
+        else:
+            raise SymbolError(
+                f"no symbol of the alphabet ({show_symbols(alphabet)}) stands at position "
+                f"{position} of {text!r}."
+            )
+    return tuple(symbols)
+
+
+def show_symbols(symbols: Sequence[str]) -> str:
+    """Return symbols as text, with a middle dot between where a symbol itself has a blank."""
+    separator = " · " if any(" " in symbol for symbol in symbols) else " "
+    listed = separator.join(symbols[:20])
+    return f"{listed} … ({len(symbols)} in all)" if len(symbols) > 20 else listed
+
+
 def show_word(word: Word) -> str:
     """Return `word` as text for people: ε when empty, else its symbols.
 
-    >>> show_word(""), show_word("ab"), show_word(("(a", "a)"))
-    ('ε', 'ab', '(a a)')
+    >>> show_word(""), show_word("ab"), show_word(("(a", "a)")), show_word(("(1 2)", "()"))
+    ('ε', 'ab', '(a a)', '(1 2) · ()')
     """
     if len(word) == 0:
         return "ε"
-    return word if isinstance(word, str) else " ".join(word)
+    if isinstance(word, str):
+        return word
+    return (" · " if any(" " in symbol for symbol in word) else " ").join(word)
 
 
 def sort_next_symbols(symbols: NextSymbols, alphabet: Alphabet) -> list[str]:

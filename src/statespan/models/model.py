@@ -47,6 +47,11 @@ class ModelConfig(
     def __post_init__(self) -> None:
         check_at_least(1, layers=self.layers, d_model=self.d_model)
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest sequence that the model can read, if there is one."""
+        return None
+
 
 class Output(NamedTuple):
     """What a model returns for a piece of a sequence.

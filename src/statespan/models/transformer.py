@@ -49,6 +49,10 @@ class TransformerConfig(ModelConfig, frozen=True, tag="transformer", kw_only=Tru
                 f"d_model must be an even multiple of heads, got {self.d_model} and {self.heads}."
             )
 
+    @property
+    def max_tokens(self) -> int | None:
+        return self.max_length if self.positions == "learned" else None
+
 
 class Attention(nn.Module):
     """Causal softmax attention over all that came before."""

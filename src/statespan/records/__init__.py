@@ -3,6 +3,7 @@
 from statespan.records.config import read_toml, to_struct, write_toml
 from statespan.records.records import (
     BinRecord,
+    EndRecord,
     LengthRecord,
     RecognitionRecord,
     Record,
@@ -14,6 +15,7 @@ from statespan.records.storage import read_bytes, write_atomically
 
 __all__ = [
     "BinRecord",
+    "EndRecord",
     "LengthRecord",
     "RecognitionRecord",
     "Record",

@@ -8,6 +8,7 @@ import msgspec
 
 __all__ = [
     "BinRecord",
+    "EndRecord",
     "LengthRecord",
     "RecognitionRecord",
     "Record",
@@ -97,4 +98,12 @@ class RecognitionRecord(_Record, frozen=True, tag="recognition", kw_only=True):
     rejected: int
 
 
-Record: TypeAlias = RunRecord | TrainingRecord | BinRecord | LengthRecord | RecognitionRecord
+class EndRecord(_Record, frozen=True, tag="end", kw_only=True):
+    """The last record of a finished run: `records` are before it."""
+
+    records: int
+
+
+Record: TypeAlias = (
+    EndRecord | RunRecord | TrainingRecord | BinRecord | LengthRecord | RecognitionRecord
+)

@@ -1,7 +1,8 @@
 """A run directory: the config, what it ran on, checkpoints, and one JSON line a record.
 
-It appears with its config in it or not at all, every file in it is replaced whole, and a line that
-a kill cut short is dropped when it is read; so a run can be resumed from it at any moment.
+It appears with its config in it or not at all (in a directory that was there, empty, the config
+comes last); every file in it is replaced whole; a line that a kill cut short is dropped when it is
+read. So a run can be resumed from it at any moment.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, final
@@ -22,6 +24,11 @@ from statespan.errors import RunDirectoryError, StorageError
 from statespan.records.config import read_toml, write_toml
 from statespan.records.records import Record
 from statespan.records.storage import append_line, read_bytes, storage_error, write_atomically
+
+try:
+    import fcntl
+except ImportError:  # where there are no such locks
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["RunDirectory"]
 
@@ -49,21 +56,17 @@ class RunDirectory:
             RunDirectoryError: `path` is there and not empty; nothing in it is touched.
             StorageError: it cannot be written.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunDirectoryError(
-                f"the run directory {path} is not empty. Name another one, or continue the run "
-                f"in it with --resume {path}"
-            )
         try:
+            if path.exists():
+                _check_empty(path)
+                _fill(path, config, files)
+                return cls(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         except OSError as error:
             raise storage_error(path, "create", error) from error
         try:
-            write_toml(fresh / "config.toml", config)
-            write_atomically(fresh / "environment.json", _environment())
-            for name, content in files:
-                write_atomically(fresh / name, content)
+            _fill(fresh, config, files)
             fresh.chmod(0o755)
             fresh.replace(path)
         except (OSError, StorageError) as error:
@@ -80,9 +83,30 @@ class RunDirectory:
         Raises:
             RunDirectoryError: there is none.
         """
-        if not (path / "config.toml").is_file():
+        try:
+            is_run = (path / "config.toml").is_file()
+        except OSError as error:
+            raise storage_error(path, "read", error) from error
+        if not is_run:
             raise RunDirectoryError(f"{path} holds no run: there is no config.toml in it.")
         return cls(path)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process from writing into the run; given back when this one ends.
+
+        Raises:
+            RunDirectoryError: another process is at work in it.
+        """
+        with (self.path / "config.toml").open("rb") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    raise RunDirectoryError(
+                        f"another process is at work in {self.path}: wait for it, or end it."
+                    ) from error
+            yield
 
     def config_table(self) -> dict[str, Any]:
         """Return the config of the run, as plain tables."""
@@ -116,6 +140,24 @@ class RunDirectory:
             except msgspec.MsgspecError as error:
                 raise StorageError(f"line {number} of {path} is no record: {error}.") from error
         return records
+
+
+def _check_empty(path: Path) -> None:
+    if not path.is_dir():
+        raise RunDirectoryError(f"{path} is a file: a run needs a directory of its own.")
+    if any(path.iterdir()):
+        raise RunDirectoryError(
+            f"the run directory {path} is not empty. Name another one, or continue the run in it "
+            f"with --resume {path}"
+        )
+
+
+def _fill(path: Path, config: msgspec.Struct, files: Sequence[tuple[str, bytes]]) -> None:
+    """Write the first files of a run; the config, which makes it one, comes last."""
+    write_atomically(path / "environment.json", _environment())
+    for name, content in files:
+        write_atomically(path / name, content)
+    write_toml(path / "config.toml", config)
 
 
 def _environment() -> bytes:

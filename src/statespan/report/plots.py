@@ -55,7 +55,8 @@ def draw_accuracy(records: Sequence[Record]) -> bytes:
     axes.set_ylabel("words right at every position, %")
     axes.set_ylim(-4, 114)
     axes.set_yticks(range(0, 101, 20))
-    axes.set_title(f"{run.language}: {run.model} with {run.layers} layers", loc="left")
+    title = f"{run.language}: {run.model} with {run.layers} layers"
+    axes.set_title(title, loc="left", parse_math=False)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)

@@ -24,6 +24,7 @@ __all__ = ["TrainingConfig", "build_optimizer", "train"]
 
 AtLeast0: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 AtLeast1: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Threads: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=256)]
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -50,7 +51,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     warmup: AtLeast0 = 50
     clip: NotNegative = 1.0
     report_every: AtLeast1 = 50
-    threads: AtLeast1 = 1
+    threads: Threads = 1
 
 
 def train(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise, permutations
-from math import factorial
+from math import factorial, prod
 from typing import TypeAlias
 
 from statespan.errors import InputError
@@ -35,11 +35,12 @@ def word_problem(*, group: str = "S_5", generators: str = "all") -> Language:
     if generators not in {"all", "adjacent"}:
         raise InputError(f"generators must be 'all' or 'adjacent', got {generators!r}.")
     factors = [_parse_factor(part, group) for part in re.split("[x×]", group)]
-    order = 1
-    for kind, size in factors:
-        order *= {"Z": size, "S": factorial(size), "A": max(1, factorial(size) // 2)}[kind]
+    if any(size > MAX_ORDER for _, size in factors):
+        raise InputError(f"the group {group} has more than {MAX_ORDER:,} elements.")
+    order = _order(factors)
     if order > MAX_ORDER:
-        raise InputError(f"the group {group} has {order:,} elements; at most {MAX_ORDER:,} here.")
+        shown = f"{order:,}" if order < 10**9 else "over 10^9"
+        raise InputError(f"the group {group} has {shown} elements; at most {MAX_ORDER:,} here.")
     letters = _all_elements(factors) if generators == "all" else _adjacent(factors)
     names = {_cycles(letter): letter for letter in letters}
     identity = tuple(range(sum(size for _, size in factors)))
@@ -59,6 +60,11 @@ def _parse_factor(text: str, group: str) -> tuple[str, int]:
             f"group must be Z_n, S_n (n ≥ 2), A_n (n ≥ 3) or a product like A_4xZ_5, got {group!r}."
         )
     return match[1], int(match[2])
+
+
+def _order(factors: list[tuple[str, int]]) -> int:
+    orders = ({"Z": size, "S": factorial(size), "A": factorial(size) // 2} for _, size in factors)
+    return prod(order[kind] for order, (kind, _) in zip(orders, factors, strict=True))
 
 
 def _multiply(first: Permutation, second: Permutation) -> Permutation:
