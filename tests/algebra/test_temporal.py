@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from statespan.algebra import is_aperiodic
 from statespan.errors import ExpressionError, SymbolError
+from statespan.languages import Language
 from statespan.languages.automaton import DFA
 from statespan.languages.expression import dfa_from_expression
 from statespan.languages.temporal import (
@@ -91,6 +92,49 @@ def test_formulas_agree_with_expressions(formula: str, expression: str, alphabet
         for word in itertools.product(alphabet, repeat=length):
             assert accepts(temporal, word) == accepts(regular, word), word
     assert temporal == regular
+
+
+THREE_WAYS = [
+    (
+        "O a & H (b -> Y true)",
+        "a(a|b)*",
+        [["start", "a", "in"], ["start", "b", "out"], ["in", "a", "in"], ["in", "b", "in"]],
+        ["in"],
+    ),
+    (
+        "H (a -> !Y a) & H (b -> Y a) & (O true -> b)",
+        "(ab)*",
+        [["start", "a", "a"], ["start", "b", "out"], ["a", "a", "out"], ["a", "b", "start"]],
+        ["start"],
+    ),
+    (
+        "!(O (b & Y b))",
+        "~(.*bb.*)",
+        [["start", "a", "start"], ["start", "b", "b"], ["b", "a", "start"], ["b", "b", "out"]],
+        ["start", "b"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("formula", "expression", "transitions", "accepting"), THREE_WAYS)
+def test_formula_expression_and_table_agree_on_every_word_to_length_8(
+    formula: str, expression: str, transitions: list[list[str]], accepting: list[str]
+) -> None:
+    table = {
+        "alphabet": "ab",
+        "start": "start",
+        "accepting": accepting,
+        "transitions": [*transitions, ["out", "a", "out"], ["out", "b", "out"]],
+    }
+    ways = [
+        Language.from_temporal(formula, alphabet="ab"),
+        Language.from_expression(expression, alphabet="ab"),
+        Language.from_dfa(table),
+    ]
+    for length in range(9):
+        for word in itertools.product("ab", repeat=length):
+            assert len({language.accepts(word) for language in ways}) == 1, word
+    assert len({language.dfa() for language in ways}) == 1
 
 
 formulas = st.recursive(
