@@ -158,6 +158,12 @@ def test_a_language_is_judged(tmp_path: Path) -> None:
     assert mamba["fixed_width"]["theorem"] == "nonnegative-parity"
 
 
+def test_a_class_over_its_limit_is_said_to_be_undecided() -> None:
+    shown = run("judge", ".*a.{8}", "--alphabet", "ab").stdout
+    assert "not decided within the limits: locally-testable" in shown
+    assert "star-free" in shown.splitlines()[0]
+
+
 def test_formulas_and_languages_that_are_not_regular_are_judged_too() -> None:
     facts = json.loads(run("judge", "b & Y a", "--temporal", "--alphabet", "abc", "--json").stdout)
     assert (facts["star_free"], facts["alphabet"]) == (True, ["a", "b", "c"])

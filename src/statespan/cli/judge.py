@@ -186,6 +186,9 @@ def _summary_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"groups: {', '.join(groups['names'])} ({solvable})")
     holds = [name for name, item in facts["classes"].items() if item.get("holds")]
     lines.append("classes: " + (", ".join(holds) or "none of those decided here"))
+    undecided = [name for name, item in facts["classes"].items() if "limit" in item]
+    if undecided:
+        lines.append(f"not decided within the limits: {', '.join(undecided)}")
     return lines
 
 
