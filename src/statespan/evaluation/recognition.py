@@ -16,7 +16,7 @@ from statespan.evaluation.accuracy import predict_sets
 from statespan.languages import Language, Word
 from statespan.models import SequenceModel
 from statespan.records import RecognitionRecord
-from statespan.training import Example, LanguageData, Readout, batch_examples
+from statespan.training import EOS, Example, LanguageData, Readout, batch_examples
 
 __all__ = ["count_accepted", "evaluate_recognition"]
 
@@ -24,12 +24,13 @@ __all__ = ["count_accepted", "evaluate_recognition"]
 def count_accepted(model: SequenceModel, readout: Readout, words: Sequence[Word]) -> int:
     """Return how many of `words` the model accepts."""
     model.eval()
-    vocabulary = readout.vocabulary
+    answer_of = {token: i for i, token in enumerate(readout.vocabulary.answer_ids)}
     examples = []
     for word in words:
-        tokens = vocabulary.encode(word)
-        asked = [*(vocabulary.answer_ids.index(token) for token in tokens[1:]), -1]
-        examples.append(Example(tokens, [len(vocabulary.alphabet) if a < 0 else a for a in asked]))
+        tokens = readout.vocabulary.encode(word)
+        # After each token, what is asked is whether the next one, or at last the end, is allowed.
+        asked = [answer_of[token] for token in (*tokens[1:], EOS)]
+        examples.append(Example(tokens, asked))
     accepted = 0
     for batch in batch_examples(examples):
         allowed = predict_sets(model, readout, batch.tokens)
