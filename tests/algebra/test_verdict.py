@@ -175,6 +175,16 @@ def test_the_cascade_has_as_many_levels_as_the_holonomy_decomposition(
     assert cascade_height(statespan.language(name).dfa()) == height
 
 
+def test_closed_forms_belong_to_the_language_and_not_to_its_name() -> None:
+    impostor = judge(Language.from_expression("(ab)*c", name="flip-flop"))
+    assert impostor.cell("Mamba").answers.fixed.theorem.key != "flip-flop"
+    assert "Theorem 1" not in impostor.cell("Mamba").answers.fixed.cost
+    same = judge(statespan.language("flip-flop", ignore=0.5)).cell("Mamba")
+    assert same.answers.fixed.theorem.key == "flip-flop"
+    renamed = Language.from_machine("mine", statespan.language("bounded-dyck").machine)
+    assert "31 numbers" in judge(renamed).cell("Mamba").answers.fixed.cost
+
+
 def test_a_cascade_over_the_limit_says_so() -> None:
     with pytest.raises(LimitError, match="at most 3 image sets"):
         cascade_height(statespan.language("d-4").dfa(), limit=3)

@@ -112,8 +112,10 @@ def test_progress_goes_through_all_stages(tmp_path: Path) -> None:
 def test_a_finished_run_is_only_read(tmp_path: Path) -> None:
     result = probe(probe_config(SMALL), tmp_path / "run")
     before = (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns
-    again = resume_probe(tmp_path / "run")
+    stages: list[str] = []
+    again = resume_probe(tmp_path / "run", progress=lambda stage, *_: stages.append(stage))
     assert again.records == result.records
+    assert stages == []
     assert (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns == before
 
 

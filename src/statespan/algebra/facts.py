@@ -16,7 +16,8 @@ from statespan.algebra.prediction import (
     periodic_memory,
 )
 from statespan.errors import LimitError
-from statespan.languages import Language
+from statespan.languages import Language, language
+from statespan.languages.definitions.bounded_dyck import BoundedDyckMachine
 from statespan.languages.machine import Memory
 
 __all__ = ["Facts"]
@@ -47,10 +48,23 @@ class Facts:
         """Whether a finite automaton accepts the language."""
         return self.language.is_regular
 
+    @property
+    def is_bounded_dyck(self) -> bool:
+        """Whether the language is made as a bounded Dyck language."""
+        return isinstance(self.language.machine, BoundedDyckMachine)
+
+    @cached_property
+    def is_flip_flop(self) -> bool:
+        """Whether the language equals Flip-Flop, symbol by symbol."""
+        flip_flop = language("flip-flop")
+        if not self.is_regular or self.is_too_large:
+            return False
+        return self.language.counterexample_to_equivalence(flip_flop) is None
+
     @cached_property
     def is_too_large(self) -> bool:
         """Whether the language is a bounded Dyck language of more than `MAX_STATES` states."""
-        if self.memory != "bounded-stack":
+        if not self.is_bounded_dyck:
             return False
         try:
             self.language.dfa(limit=MAX_STATES)
@@ -145,9 +159,7 @@ class Facts:
     @property
     def bounded_dyck_numbers(self) -> int | None:
         """1 + h ⌈log2 K⌉ for Dyck(K, h), None for another language."""
-        if self.memory != "bounded-stack":
+        machine = self.language.machine
+        if not isinstance(machine, BoundedDyckMachine):
             return None
-        brackets, depth = (self.language.parameters[key] for key in ("brackets", "depth"))
-        assert isinstance(brackets, int)
-        assert isinstance(depth, int)
-        return 1 + depth * max(1, ceil(log2(brackets)))
+        return 1 + machine.depth * max(1, ceil(log2(len(machine.opening))))

@@ -93,7 +93,7 @@ def _cascade(facts: Facts) -> str:
     numbers = facts.bounded_dyck_numbers
     if numbers is not None:
         return f"2 layers, {numbers} numbers (Theorem 6)"
-    if _is_flip_flop(facts):
+    if facts.is_flip_flop:
         return "2 layers, 5 bits (Theorem 1)"
     return _levels(facts)
 
@@ -102,10 +102,6 @@ def _levels(facts: Facts) -> str:
     if facts.height is None:
         return "a cascade, each level a layer or two"
     return f"a cascade of at most {_count(facts.height, 'level')}, each a layer or two"
-
-
-def _is_flip_flop(facts: Facts) -> bool:
-    return facts.language.name.partition(":")[0] == "flip-flop"
 
 
 def _count(number: int, noun: str) -> str:
@@ -117,8 +113,8 @@ def _nonnegative(facts: Facts) -> Answers:
     if answers := _shared(facts, _yes("counters", "1 layer of counters", reached)):
         return answers
     if facts.star_free:
-        closed = "bounded-dyck" if facts.memory == "bounded-stack" else "nonnegative-star-free"
-        return _both(_yes("flip-flop" if _is_flip_flop(facts) else closed, _cascade(facts)))
+        closed = "bounded-dyck" if facts.is_bounded_dyck else "nonnegative-star-free"
+        return _both(_yes("flip-flop" if facts.is_flip_flop else closed, _cascade(facts)))
     return _both(_no("nonnegative-parity" if facts.is_parity else "nonnegative-star-free"))
 
 

@@ -166,7 +166,8 @@ def probe(config: ProbeConfig, path: Path, *, progress: Progress = lambda *_: No
     if config.language.endswith(".json"):
         files.append((AUTOMATON, read_bytes(Path(config.language))))
     directory = RunDirectory.create(path, config, files=files)
-    return _run(directory, config, *work, progress)
+    with directory.lock():
+        return _report(directory, _run(directory, config, *work, progress))
 
 
 def resume_probe(path: Path, *, progress: Progress = lambda *_: None) -> ProbeResult:
@@ -175,12 +176,17 @@ def resume_probe(path: Path, *, progress: Progress = lambda *_: None) -> ProbeRe
     A finished run is only read.
 
     Raises:
-        RunDirectoryError: there is no run.
+        RunDirectoryError: there is no run, or another process is at work in it.
     """
     directory = RunDirectory.open(path)
-    config = probe_config(directory.config_table())
-    language = _language(config, path / AUTOMATON)
-    return _run(directory, config, *_prepare(config, language, progress), progress)
+    with directory.lock():
+        records = _finished_records(directory)
+        if not records:
+            config = probe_config(directory.config_table())
+            language = _language(config, path / AUTOMATON)
+            work = _prepare(config, language, progress)
+            records = _run(directory, config, *work, progress)
+        return _report(directory, records)
 
 
 def _language(config: ProbeConfig, automaton: Path) -> Language:
@@ -234,18 +240,19 @@ def _run(
     language: Language,
     data: LanguageData,
     progress: Progress,
-) -> ProbeResult:
+) -> list[Record]:
+    with _threads(config.training.threads):
+        model, readout = _train(directory, config, data, progress)
+        _save_model(directory.path / "model", model, readout, config)
+        records = _evaluate(config, language, data, model, readout, progress)
+    end = EndRecord(records=len(records))
+    directory.write_records("records.jsonl", [*records, end])
+    return records
+
+
+def _report(directory: RunDirectory, records: list[Record]) -> ProbeResult:
     picture = directory.path / "accuracy.png"
-    with directory.lock():
-        records = _finished_records(directory)
-        if not records:
-            with _threads(config.training.threads):
-                model, readout = _train(directory, config, data, progress)
-                _save_model(directory.path / "model", model, readout, config)
-                records = _evaluate(config, language, data, model, readout, progress)
-            end = EndRecord(records=len(records))
-            directory.write_records("records.jsonl", [*records, end])
-        write_atomically(picture, draw_accuracy(records))
+    write_atomically(picture, draw_accuracy(records))
     return ProbeResult(directory.path, picture, records)
 
 
