@@ -11,6 +11,7 @@
     │   ├── EmptyLanguageError      a language without words where one is needed
     │   ├── LengthError             a length that no word has, or that is none
     │   ├── NotRegularError         a language that no finite automaton accepts
+    │   ├── NotExpressibleError     a language that an architecture cannot express, or not compiled
     │   ├── ConfigError             a config with an unknown key or a value out of range
     │   └── RunDirectoryError       a run directory that is not empty, or is no run
     ├── LimitError                  a search grew past its limit
@@ -33,6 +34,7 @@ __all__ = [
     "LengthError",
     "LimitError",
     "MissingExtraError",
+    "NotExpressibleError",
     "NotRegularError",
     "RunDirectoryError",
     "StatespanError",
@@ -110,6 +112,10 @@ class LengthError(InputError):
 
 class NotRegularError(InputError):
     """A language that no finite automaton accepts, where one is needed."""
+
+
+class NotExpressibleError(InputError):
+    """A language that an architecture cannot express, or that the compiler finds no weights for."""
 
 
 class ConfigError(InputError):

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from statespan.cli import compile as compiler
 from statespan.cli import judge, languages, probe
 from statespan.errors import StatespanError
 
@@ -28,6 +29,8 @@ app = typer.Typer(
 )
 app.add_typer(languages.app, name="languages")
 app.command("judge")(judge.judge)
+app.command("compile")(compiler.compile_language)
+app.command("certify")(compiler.certify)
 app.command("probe")(probe.probe)
 
 

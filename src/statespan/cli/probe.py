@@ -29,10 +29,19 @@ def probe(
             help="A name of the catalogue, an automaton's .json file, or a regular expression."
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="mamba, mamba2, lstm or transformer.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="mamba, mamba2, diagonal, lstm or transformer.")
+    ] = None,
     layers: Annotated[int | None, typer.Option(help="The number of layers.")] = None,
     steps: Annotated[int | None, typer.Option(help="The number of training steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of all random streams.")] = None,
+    initialize_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start from the weights in this folder: a compiled checkpoint, or the folder "
+            "model of a run."
+        ),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,6 +66,7 @@ def probe(
         "model.layers": layers,
         "training.steps": steps,
         "seed": seed,
+        "initialize_from": None if initialize_from is None else str(initialize_from.resolve()),
     }
     given = {key: value for key, value in options.items() if value is not None}
     if resume is not None and (config or given or setting or out):
@@ -88,6 +98,8 @@ def _read_settings(path: Path | None, given: dict[str, Any], settings: list[str]
     table = read_toml(path) if path is not None else {}
     if path is not None and str(table.get("language", "")).endswith(".json"):
         table["language"] = str(path.parent / table["language"])
+    if path is not None and isinstance(table.get("initialize_from"), str):
+        table["initialize_from"] = str((path.parent / table["initialize_from"]).resolve())
     changes = {**given, **dict(map(_parse_setting, settings))}
     for key, value in sorted(changes.items(), key=lambda change: change[0] != "model.name"):
         *sections, name = key.split(".")

@@ -1,0 +1,123 @@
+"""The card of a compiled checkpoint: what it is, why it is possible, and what was checked."""
+
+from __future__ import annotations
+
+from statespan.compiler.certificate import Certificate
+from statespan.compiler.manifest import Report
+from statespan.compiler.verification import Verification
+from statespan.languages import Language
+from statespan.languages.symbols import show_symbols
+
+__all__ = ["certificate_text", "model_card", "verification_lines"]
+
+
+def model_card(
+    report: Report,
+    language: Language,
+    verification: Verification | None,
+    certificate: Certificate | None,
+) -> str:
+    """Return the card, in Markdown."""
+    checked = ["Not run yet: `statespan compile … --verify`."]
+    if verification is not None:
+        checked = verification_lines(verification)
+    proof = "Not asked for yet: `statespan certify FOLDER`."
+    if certificate is not None:
+        proof = certificate_text(certificate)
+    lines = [
+        "---",
+        "library_name: transformers",
+        "tags: [statespan, compiled, formal-languages]",
+        "---",
+        "",
+        f"# {report.language}, compiled to {report.target}",
+        "",
+        *_about(report, language),
+        "",
+        "## Sizes",
+        "",
+        *(f"- {line}" for line in size_lines(report)),
+        "",
+        "## Verdict",
+        "",
+        f"Can {report.target} express the language? {report.verdict}.",
+        "",
+        "## Checked word by word",
+        "",
+        *checked,
+        "",
+        "## Proved for every length",
+        "",
+        proof,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _about(report: Report, language: Language) -> list[str]:
+    promise = "every prefix"
+    if report.valid_prefixes_only:
+        promise = "every prefix of a word of the language"
+    return [
+        f"The language is over the symbols {show_symbols(language.alphabet)}. The weights were not "
+        f"trained: they were written down. After BOS and {promise}, the logit of a symbol is "
+        "positive exactly if it may follow, and that of EOS exactly if the prefix is a word. BOS "
+        "begins anew, EOS and PAD are ignored.",
+        "",
+        *report.remarks,
+    ]
+
+
+def size_lines(report: Report) -> list[str]:
+    """Return the sizes of a model, a line each."""
+    lines = [
+        f"{report.layers} layers, width {report.d_model}, state {report.d_state}, "
+        f"{report.parameters:,} parameters, {report.dtype}",
+        f"smallest distance of a logit from 0, as measured: {report.margin:g}",
+    ]
+    if report.levels is not None:
+        lines.append(
+            f"a cascade of {report.levels} levels: components with "
+            f"{_numbers(report.components)} values and {_numbers(report.terms)} rules, "
+            f"for {report.states} states"
+        )
+    if report.max_count is not None:
+        lines.append(f"counts are exact up to {report.max_count:,}")
+    return lines
+
+
+def _numbers(values: list[int]) -> str:
+    return ", ".join(map(str, values)) or "no"
+
+
+def verification_lines(verification: Verification) -> list[str]:
+    """Return what came out word by word, as a table in Markdown."""
+    rows = [
+        f"| {check.kind} | {check.words:,} | {check.positions:,} | {check.errors:,} |"
+        for check in verification.checks
+    ]
+    return [
+        f"Through the forward pass of `transformers`, {verification.dtype}; smallest distance of a "
+        f"logit from 0: {verification.margin:g}.",
+        "",
+        "| words | number | positions | errors |",
+        "| --- | ---: | ---: | ---: |",
+        *rows,
+    ]
+
+
+def certificate_text(certificate: Certificate) -> str:
+    """Return what a certificate says, in a sentence or two."""
+    what = "whole model" if certificate.method == "states" else "blocks"
+    seen = (
+        f"{certificate.states:,} recurrent states of the {what} and {certificate.transitions:,} "
+        "steps were looked at"
+    )
+    if certificate.wrong:
+        return f"Wrong: {seen}, and the model errs ({certificate.wrong[0].answer})."
+    if certificate.closed:
+        return (
+            f"Closed: {seen}, and no input of any length leads to another. Every logit is right, "
+            f"by at least {certificate.margin:g}."
+        )
+    return f"Open: {seen}, all right, but there are more ({certificate.remark})."

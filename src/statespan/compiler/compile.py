@@ -1,0 +1,164 @@
+"""A language in, exact weights out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, final, get_args
+
+import msgspec
+
+from statespan.algebra import Judgment, judge
+from statespan.compiler.cascade import Cascade
+from statespan.compiler.closed_forms import closed_form
+from statespan.compiler.compiled_model import CompiledModel
+from statespan.compiler.decomposition import decompose
+from statespan.compiler.manifest import Form, Report
+from statespan.compiler.models import sizes
+from statespan.compiler.refusal import refuse, verdict_text
+from statespan.compiler.targets import TARGETS, Target
+from statespan.compiler.weights import Weights, convert
+from statespan.errors import EmptyLanguageError, InputError, LimitError
+from statespan.languages import DFA, Language, language_from_text
+
+__all__ = ["FormChoice", "compile"]
+
+FormChoice: TypeAlias = Literal["auto", "cascade", "closed"]
+
+STATES_LIMIT = 20_000
+
+
+def compile(  # noqa: A001
+    language: Language | DFA | str,
+    target: str = "mamba",
+    *,
+    dtype: str = "float32",
+    form: FormChoice = "auto",
+    robust: bool = False,
+) -> CompiledModel:
+    """Return a model of `target` that says after every prefix which symbols may follow.
+
+    `language` is a language, an automaton, or a text as `statespan.judge` takes it. `form` says
+    how: through a `cascade`, by the paper's `closed` form, or (`auto`) a cascade where there is
+    one within the limits. `robust` weights survive noise (`mamba` only).
+
+    Raises:
+        UnknownNameError: no such target.
+        InputError: no such dtype or form, or `robust` for a target without it.
+        EmptyLanguageError: the language has no words.
+        NotExpressibleError: the target cannot express the language (with the verdict and the
+            witness), or the compiler has no construction for it.
+        LimitError: the automaton or its cascade is over a limit.
+
+    Example:
+        >>> compiled = compile("(ab)*", "mamba")
+        >>> compiled.next_symbol_sets("ab") == compiled.language.next_symbol_sets("ab")
+        True
+        >>> compiled.report.layers
+        2
+    """
+    begun = time.perf_counter()
+    chosen = _check(target, dtype, form, robust)
+    language = _language(language)
+    if language.is_empty:
+        raise EmptyLanguageError(f"the language {language.name} has no words to compile.")
+    judgment = judge(language)
+    refuse(judgment, chosen)
+    made = _make(judgment, chosen, form, robust)
+    report = _report(judgment, chosen, dtype, made)
+    weights = made.weights
+    tensors = convert(weights, dtype)
+    compiled = CompiledModel(
+        language, weights.config, tensors, weights.plan, report, made.dfa, made.cascade
+    )
+    return _measured(compiled, begun)
+
+
+def _check(target: str, dtype: str, form: str, robust: bool) -> Target:
+    chosen = TARGETS.get(target)
+    if dtype not in chosen.dtypes:
+        raise InputError(f"dtype must be {' or '.join(chosen.dtypes)} for {target}, got {dtype!r}.")
+    if form not in get_args(FormChoice):
+        raise InputError(f"form must be {', '.join(get_args(FormChoice))}, got {form!r}.")
+    if robust and not chosen.robust:
+        raise InputError(f"robust weights are there for mamba only, not for {target}.")
+    return chosen
+
+
+def _language(language: Language | DFA | str) -> Language:
+    if isinstance(language, str):
+        return language_from_text(language)
+    return Language.from_dfa(language) if isinstance(language, DFA) else language
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Made:
+    form: Form
+    weights: Weights
+    dfa: DFA | None = None
+    cascade: Cascade | None = None
+
+
+def _make(judgment: Judgment, target: Target, form: FormChoice, robust: bool) -> _Made:
+    language = judgment.language
+    if form == "closed" or not language.is_regular:
+        return _closed(language, target)
+    try:
+        dfa = language.dfa(limit=STATES_LIMIT)
+        special = None if form == "cascade" else target.from_automaton(dfa)
+        if special is not None:
+            return _Made("reflections", special, dfa)
+        cascade = decompose(dfa)
+    except LimitError:
+        if form == "cascade" or closed_form(language) is None:
+            raise
+        return _closed(language, target)
+    options: dict[str, Any] = {"robust": True} if robust else {}
+    return _Made("cascade", target.from_cascade(cascade, **options), dfa, cascade)
+
+
+def _closed(language: Language, target: Target) -> _Made:
+    spec = closed_form(language)
+    weights = None if spec is None else target.from_closed_form(spec)
+    if weights is None:
+        raise InputError(
+            f"{language.name} has no closed form for {target.name}: the flip-flop language, bounded "
+            "Dyck languages and counters do."
+        )
+    return _Made("closed form", weights)
+
+
+def _report(judgment: Judgment, target: Target, dtype: str, made: _Made) -> Report:
+    weights, cascade = made.weights, made.cascade
+    layers, d_model, d_state = sizes(weights.config)
+    components = () if cascade is None else cascade.components
+    return Report(
+        language=judgment.language.name,
+        target=target.name,
+        dtype=dtype,
+        form=made.form,
+        verdict=verdict_text(judgment, target),
+        layers=layers,
+        d_model=d_model,
+        d_state=d_state,
+        parameters=weights.num_parameters,
+        states=None if made.dfa is None else made.dfa.num_states,
+        levels=None if cascade is None else cascade.num_levels,
+        components=[component.num_values for component in components],
+        terms=[len(component.terms) for component in components],
+        margin=0.0,
+        max_count=weights.max_count.get(dtype),
+        valid_prefixes_only=weights.valid_prefixes_only,
+        remarks=list(weights.remarks),
+        seconds=0.0,
+    )
+
+
+def _measured(compiled: CompiledModel, begun: float) -> CompiledModel:
+    """Return the model with the margin that a short check measures."""
+    check = compiled.verify(max_length=4, num_words=8, long_length=300)
+    assert check.errors == 0, check
+    seconds = time.perf_counter() - begun
+    report = msgspec.structs.replace(compiled.report, margin=check.margin, seconds=seconds)
+    return replace(compiled, report=report)

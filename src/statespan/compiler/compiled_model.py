@@ -1,0 +1,203 @@
+"""A compiled model: what it says, where it is written, and how it is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any, final
+
+import msgspec
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from statespan.compiler.block_certificate import BLOCK_STATE_LIMIT, certify_blocks
+from statespan.compiler.card import model_card
+from statespan.compiler.cascade import Cascade
+from statespan.compiler.certificate import STATE_LIMIT, Certificate, Progress, certify_states
+from statespan.compiler.folder import load_model, write_folder
+from statespan.compiler.manifest import (
+    MANIFEST,
+    Manifest,
+    Report,
+    cascade_table,
+    manifest_language,
+    read_manifest,
+    table_cascade,
+)
+from statespan.compiler.models import causal_model, is_own, write_own_folder
+from statespan.compiler.oracle import Oracle
+from statespan.compiler.verification import Verification, next_symbol_sets, verify
+from statespan.compiler.weights import Plan
+from statespan.errors import InputError
+from statespan.languages import DFA, Language, NextSymbols, Word
+from statespan.records import read_bytes, write_atomically
+
+__all__ = ["CERTIFICATE", "VERIFICATION", "CompiledModel"]
+
+CERTIFICATE = "certificate.json"
+VERIFICATION = "verification.json"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """A model that says after every prefix which symbols may follow, by construction.
+
+    Attributes:
+        language: what it was compiled from.
+        config: the content of `config.json`, without token ids and dtype.
+        tensors: the state dict in the report's precision, with the names of `transformers`.
+        plan: which channel of the stream holds which fact, and what each block does.
+        report: the model in numbers.
+        dfa: the minimal automaton, where it was made.
+        cascade: the cascade, where the weights come from one.
+    """
+
+    language: Language
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    plan: Plan
+    report: Report
+    dfa: DFA | None = None
+    cascade: Cascade | None = None
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> CompiledModel:
+        """Return the compiled model in `folder`, with the weights that are there now.
+
+        Raises:
+            InputError: it is no folder of a compiled model, or a broken one.
+            StorageError: a file cannot be read.
+        """
+        path = Path(folder)
+        manifest = read_manifest(path)
+        alphabet = tuple(manifest.alphabet)
+        try:
+            tensors = load(read_bytes(path / WEIGHTS))
+            config = msgspec.json.decode(read_bytes(path / CONFIG), type=dict[str, Any])
+        except (SafetensorError, msgspec.DecodeError) as error:
+            raise InputError(f"the checkpoint in {path} is broken: {error}.") from error
+        table = manifest.cascade
+        cascade = None if table is None else table_cascade(table, alphabet)
+        return cls(
+            manifest_language(manifest),
+            config,
+            tensors,
+            manifest.plan,
+            manifest.report,
+            manifest.automaton,
+            cascade,
+        )
+
+    @cached_property
+    def model(self) -> Any:
+        """The model of `transformers` (of this package, for the target `diagonal`)."""
+        return causal_model(self.config, self.tensors, self.report.dtype)
+
+    def next_symbol_sets(self, word: Word) -> list[NextSymbols]:
+        """Return what the model says may follow each nonempty prefix of `word`.
+
+        The result is as long as `word`: one set after each of its symbols, as
+        `Language.next_symbol_sets` gives it.
+
+        Raises:
+            SymbolError: a symbol is not in the alphabet (named, with its position).
+        """
+        return next_symbol_sets(self.model, self.language.alphabet, word)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        verification: Verification | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        """Write a checkpoint that `transformers` opens, with a card and what was checked.
+
+        Raises:
+            InputError: the folder holds something else.
+            StorageError: it cannot be written.
+        """
+        path = Path(folder)
+        card = model_card(self.report, self.language, verification, certificate)
+        files = {MANIFEST: msgspec.to_builtins(self._manifest())}
+        if verification is not None:
+            files[VERIFICATION] = msgspec.to_builtins(verification)
+        if certificate is not None:
+            files[CERTIFICATE] = msgspec.to_builtins(certificate)
+        if is_own(self.config):
+            write_own_folder(path, self.config, self.tensors, card=card, files=files)
+        else:
+            alphabet = self.language.alphabet
+            write_folder(path, self.config, self.tensors, alphabet, card=card, files=files)
+
+    def _manifest(self) -> Manifest:
+        return Manifest(
+            alphabet=list(self.language.alphabet),
+            report=self.report,
+            automaton=self.dfa,
+            cascade=None if self.cascade is None else cascade_table(self.cascade),
+            plan=self.plan,
+        )
+
+    def verify(
+        self,
+        *,
+        seed: int = 0,
+        max_length: int | None = None,
+        num_words: int = 64,
+        long_length: int = 1_000_000,
+        progress: Progress = lambda *_: None,
+    ) -> Verification:
+        """Compare the model with the language, word by word, up to `long_length` symbols."""
+        return verify(
+            self.model,
+            self.language,
+            rng=Random(seed),
+            max_length=max_length,
+            num_words=num_words,
+            long_length=long_length,
+            valid_prefixes_only=self.report.valid_prefixes_only,
+            max_count=self.report.max_count,
+            progress=progress,
+        )
+
+    def certify(
+        self,
+        *,
+        state_limit: int = STATE_LIMIT,
+        block_limit: int = BLOCK_STATE_LIMIT,
+        progress: Progress = lambda *_: None,
+    ) -> Certificate:
+        """Search for a proof that the model is right at every length.
+
+        The whole model's states are searched first, then, if they are more than `state_limit`
+        and it has a cascade, each block's by itself.
+
+        Raises:
+            InputError: the model is not one of `transformers`, or has attention at work.
+        """
+        if is_own(self.config):
+            raise InputError(
+                f"a certificate is about a model of transformers, not about {self.report.target}."
+            )
+        certificate = certify_states(
+            self.model,
+            Oracle.of(self.language),
+            valid_prefixes_only=self.report.valid_prefixes_only,
+            limit=state_limit,
+            progress=progress,
+        )
+        if certificate.closed or certificate.wrong or self.report.target not in BY_BLOCKS:
+            return certificate
+        if self.cascade is None or self.dfa is None:
+            return certificate
+        return certify_blocks(
+            self.model, self.plan, self.cascade, self.dfa, limit=block_limit, progress=progress
+        )

@@ -1,0 +1,213 @@
+"""From an encoding to the components that compute it, with few terms and at low levels.
+
+A component that does not matter still holds a value. Components are therefore found in order, and
+each is found over the values that the earlier ones were seen to hold, so that what is left free is
+free in the finished cascade, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
+from typing import final
+
+from statespan.compiler.covers import Cube, Point, cover_table
+from statespan.compiler.cascade import Component, ReadoutTerm
+from statespan.compiler.encoding import Encoding
+from statespan.compiler.rules import component_of_cubes, has_conditions, readout_of_cubes
+from statespan.errors import LimitError
+
+__all__ = ["Realization", "realize"]
+
+READOUT_SEARCH = 2_000
+MANY_ANSWERS = 6
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Realization:
+    """Components that compute an encoding, and the terms that tell its answers.
+
+    Letters are those of the encoding; the restart is the letter after the last.
+    """
+
+    encoding: Encoding
+    components: tuple[Component, ...]
+    default: int
+    readout: tuple[ReadoutTerm, ...]
+
+    @cached_property
+    def cost(self) -> tuple[int, int, int, int]:
+        """What is to be small, in this order: levels, terms, components, terms of the readout."""
+        levels: list[int] = []
+        for component in self.components:
+            levels.append(1 + max((levels[read] for read in component.reads), default=0))
+        terms = sum(len(component.terms) for component in self.components)
+        return max(levels, default=0), terms, len(self.components), len(self.readout)
+
+
+def realize(encoding: Encoding, *, flips: bool, limit: int) -> Realization | None:
+    """Return components that compute `encoding`, None if there are none.
+
+    There are none when two nodes agree in the earlier components and need a component to be
+    treated differently, or agree in all components and have different answers. `flips` says
+    whether a component of two values may be flipped.
+
+    Raises:
+        LimitError: the components reach more than `limit` values.
+    """
+    search = _Search(encoding, flips=flips, limit=limit)
+    for component in range(len(encoding.sizes)):
+        if not search.add(component):
+            return None
+    return search.finish()
+
+
+@final
+class _Search:
+    """Components found so far, and all that they reach: a node and a value for each of them."""
+
+    def __init__(self, encoding: Encoding, *, flips: bool, limit: int) -> None:
+        self.encoding = encoding
+        self.sizes = encoding.sizes
+        self.flips = flips
+        self.limit = limit
+        self.components: list[Component] = []
+        self.levels: list[int] = []
+        self.nodes: Sequence[int] = range(len(encoding.targets))
+        self.values: list[Point] = [()] * len(encoding.targets)
+        self.targets: Sequence[Sequence[int]] = encoding.targets
+
+    def add(self, number: int) -> bool:
+        """Find component `number`, at the lowest level; return whether there is one."""
+        size = self.sizes[number]
+        rows = self._rows(number, size)
+        for level in sorted({0, *self.levels}):
+            reads = [c for c, other in enumerate(self.levels) if other <= level]
+            table = self._table(rows, reads)
+            if table is not None:
+                break
+        else:
+            return False
+        sizes = [self.encoding.num_letters, *(self.sizes[c] for c in reads)]
+        cubes = cover_table(sizes, table, free=size)
+        initial = self._initial(number, cubes, sizes)
+        component = component_of_cubes(size, initial, cubes, sizes, reads)
+        self.components.append(component)
+        self.levels.append(1 + max((self.levels[c] for c in component.reads), default=0))
+        self._extend(cubes, reads, initial, size)
+        return True
+
+    def _rows(self, number: int, size: int) -> list[tuple[int, int, int]]:
+        """Return (place, letter, bit mask of actions that would do) where not all would.
+
+        Action v < `size` writes v, `size` keeps the value, and `size` + 1 flips it.
+        """
+        needed = [self.encoding.coordinates[node][number] for node in self.nodes]
+        rows = []
+        for place, targets in enumerate(self.targets):
+            before = needed[place]
+            for letter, target in enumerate(targets):
+                after = needed[target]
+                if after is None:
+                    continue
+                actions = 1 << after
+                if before == after:
+                    actions |= 1 << size
+                elif before is not None and self.flips and size == 2:
+                    actions |= 1 << size + 1
+                rows.append((place, letter, actions))
+        return rows
+
+    def _table(
+        self, rows: list[tuple[int, int, int]], reads: Sequence[int]
+    ) -> dict[Point, int] | None:
+        """Return the actions that do at each letter and values of `reads`; None if none do."""
+        keys: dict[int, Point] = {}
+        table: dict[Point, int] = {}
+        for place, letter, actions in rows:
+            if place not in keys:
+                keys[place] = _project(self.values[place], reads)
+            point = (letter, *keys[place])
+            table[point] = both = table.get(point, -1) & actions
+            if not both:
+                return None
+        return table
+
+    def _initial(self, number: int, cubes: list[Cube], sizes: Sequence[int]) -> int:
+        """Return the value at the start; where any will do, one that a letter always writes."""
+        needed = self.encoding.coordinates[0][number]
+        if needed is not None:
+            return needed
+        always = (cube.answer for cube in cubes if not has_conditions(cube, sizes))
+        return next((answer for answer in always if answer < self.sizes[number]), 0)
+
+    def _extend(self, cubes: list[Cube], reads: Sequence[int], initial: int, size: int) -> None:
+        """List all that is reached now that one more component is known."""
+        actions = _Actions(cubes, free=size)
+        keys = [_project(values, reads) for values in self.values]
+        ids = {(0, initial): 0}
+        order = [(0, initial)]
+        targets: list[list[int]] = []
+        for place, value in order:
+            row = []
+            for letter, target in enumerate(self.targets[place]):
+                action = actions[letter, *keys[place]]
+                after = action if action < size else value if action == size else 1 - value
+                following = (target, after)
+                if following not in ids:
+                    if len(ids) >= self.limit:
+                        raise LimitError(f"the cascade reaches more than {self.limit:,} values.")
+                    ids[following] = len(order)
+                    order.append(following)
+                row.append(ids[following])
+            targets.append(row)
+        self.nodes = [self.nodes[place] for place, _ in order]
+        self.values = [(*self.values[place], value) for place, value in order]
+        self.targets = targets
+
+    def finish(self) -> Realization | None:
+        """Add the readout, with the default that leaves fewest terms; None if there is none."""
+        answers = self.encoding.answers
+        table: dict[Point, int] = {}
+        for node, values in zip(self.nodes, self.values, strict=True):
+            table[values] = both = table.get(values, -1) & 1 << answers[node]
+            if not both:
+                return None
+        counts = Counter(table.values())
+        defaults = sorted(counts, key=lambda mask: (-counts[mask], mask))
+        if len(table) > READOUT_SEARCH:
+            defaults = defaults[:MANY_ANSWERS]
+        covers = {
+            mask.bit_length() - 1: cover_table(self.sizes, table, free=mask.bit_length() - 1)
+            for mask in defaults
+        }
+        default = min(covers, key=lambda answer: len(covers[answer]))
+        readout = readout_of_cubes(covers[default], self.sizes)
+        return Realization(self.encoding, tuple(self.components), default, readout)
+
+
+@final
+class _Actions(dict[Point, int]):
+    """The answer of a cover at each point, found when first asked for."""
+
+    def __init__(self, cubes: list[Cube], *, free: int) -> None:
+        self.cubes = cubes
+        self.free = free
+
+    def __missing__(self, point: Point) -> int:
+        answers = (cube.answer for cube in self.cubes if cube.contains(point))
+        self[point] = answer = next(answers, self.free)
+        return answer
+
+
+def _project(values: Point, reads: Sequence[int]) -> Point:
+    if len(reads) == len(values):
+        return values
+    if len(reads) > 1:
+        point: Point = itemgetter(*reads)(values)
+        return point
+    return tuple([values[c] for c in reads])

@@ -1,0 +1,309 @@
+"""The search for reflection heads: a vector to begin with, and one whose sign tells a set apart.
+
+Vectors are held doubled, as ints. Both vectors of a head are nonnegative, because that is what a
+model can write, and the squared length of the start is a power of 4, so that it can be normalized
+without rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from math import gcd, isqrt
+from random import Random
+from typing import Final, TypeAlias, final
+
+__all__ = ["HeadSearch", "MirrorGroup", "ReflectionHead", "Vector", "dot", "reflect", "roots_of_e8"]
+
+Vector: TypeAlias = tuple[int, ...]
+
+Permutation: TypeAlias = tuple[int, ...]
+
+LARGEST_QUERY = 255
+"""Whole numbers up to here are exact in bfloat16."""
+
+LONGEST_START = 16
+
+NUM_STARTS = {8: 20_000}
+"""Starts tried for a single head, by dimension; elsewhere `FEW_STARTS`."""
+
+FEW_STARTS = 1_000
+
+NUM_SEVERAL_STARTS = 500
+"""Starts tried where several heads must share the work."""
+
+NUM_CORRECTIONS = 200
+
+GOOD_MARGIN = Fraction(1, 64)
+"""An inner product of unit vectors that needs no better one."""
+
+LEAST_MARGIN = Fraction(1, 1024)
+"""Far above the rounding of a float32 sum of a few hundred numbers."""
+
+HAMMING_GENERATORS = (0b11110000, 0b11001100, 0b10101010, 0b11111111)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ReflectionHead:
+    """A start and a query, both of whole numbers from 0.
+
+    The squared length of `start` is a power of 4. No product of reflections makes the inner
+    product with `query` smaller, in absolute value, than `LEAST_MARGIN` times both lengths.
+    """
+
+    start: Vector
+    query: Vector
+
+
+def dot(first: Sequence[int], second: Sequence[int | Fraction]) -> int | Fraction:
+    """Return the inner product."""
+    return sum(x * y for x, y in zip(first, second, strict=True))
+
+
+def reflect(normal: Vector, vector: Vector) -> Vector:
+    """Return the reflection of `vector`; both are held doubled.
+
+    >>> reflect((1, 1, 1, 1), (2, 0, 0, 0))
+    (1, -1, -1, -1)
+    """
+    product = sum(n * v for n, v in zip(normal, vector, strict=True))
+    assert product % 2 == 0, "a reflection left the lattice"
+    half = product // 2
+    return tuple([v - half * n for n, v in zip(normal, vector, strict=True)])
+
+
+@cache
+def roots_of_e8(dimension: int) -> list[Vector]:
+    """Return the nonnegative roots of E8, doubled, that lie in the first coordinates."""
+    units = [tuple(2 * int(i == j) for j in range(dimension)) for i in range(dimension)]
+    words = {0}
+    for generator in HAMMING_GENERATORS:
+        words |= {word ^ generator for word in words}
+    codewords = [tuple(word >> 7 - i & 1 for i in range(8)) for word in sorted(words)]
+    halves = [word[:dimension] for word in codewords if sum(word) == sum(word[:dimension]) == 4]
+    return units + halves
+
+
+@final
+@dataclass(frozen=True)
+class MirrorGroup:
+    """A group of permutations that some involutions generate, listed from the identity on.
+
+    `steps[i]` says how element i was first met: by which generator after which earlier element.
+    """
+
+    generators: list[Permutation]
+    elements: list[Permutation]
+    steps: list[tuple[int, int]]
+    numbers: dict[Permutation, int]
+
+    @classmethod
+    def generate(
+        cls, generators: list[Permutation], identity: Permutation, *, limit: int
+    ) -> MirrorGroup | None:
+        """Return the group, None if it has more than `limit` elements."""
+        elements, steps = [identity], [(0, 0)]
+        numbers = {identity: 0}
+        for number, element in enumerate(elements):
+            for index, generator in enumerate(generators):
+                image = _compose(element, generator)
+                if image not in numbers:
+                    if len(elements) == limit:
+                        return None
+                    numbers[image] = len(elements)
+                    elements.append(image)
+                    steps.append((number, index))
+        return cls(generators, elements, steps, numbers)
+
+    def images(self, normals: Sequence[Vector], start: Vector) -> list[Vector]:
+        """Return where each element takes `start`."""
+        found = [start]
+        for parent, index in self.steps[1:]:
+            found.append(reflect(normals[index], found[parent]))
+        return found
+
+    def is_drawn_by(self, normals: Sequence[Vector]) -> bool:
+        """Return whether the reflections generate this group, each element one motion."""
+        dimension = len(normals[0]) if normals else 1
+        basis = [tuple(2 * int(i == j) for j in range(dimension)) for i in range(dimension)]
+        columns = [self.images(normals, vector) for vector in basis]
+        motions = list(zip(*columns, strict=True))
+        for motion, element in zip(motions, self.elements, strict=True):
+            for normal, generator in zip(normals, self.generators, strict=True):
+                image = self.numbers[_compose(element, generator)]
+                if motions[image] != tuple(reflect(normal, column) for column in motion):
+                    return False
+        return len(set(motions)) == len(motions)
+
+    def mirrors(self, normals: Sequence[Vector]) -> list[tuple[Vector, Permutation]]:
+        """Return all reflections of the group, as a normal and a permutation."""
+        found = dict(zip(self.generators, normals, strict=True))
+        queue = list(found)
+        for permutation in queue:
+            for normal, generator in zip(normals, self.generators, strict=True):
+                conjugate = _compose(_compose(generator, permutation), generator)
+                if conjugate not in found:
+                    found[conjugate] = reflect(normal, found[permutation])
+                    queue.append(conjugate)
+        return [(normal, permutation) for permutation, normal in found.items()]
+
+
+def _compose(first: Permutation, second: Permutation) -> Permutation:
+    return tuple([second[image] for image in first])
+
+
+@final
+class HeadSearch:
+    """A search among the ways to draw a group."""
+
+    def __init__(self, group: MirrorGroup, drawings: list[tuple[Vector, ...]]) -> None:
+        self.group = group
+        self.drawings = drawings
+        self.dimension = len(drawings[0][0]) if drawings[0] else 1
+        self._mirrors: dict[int, list[tuple[Vector, Permutation]]] = {}
+
+    def find(
+        self, target: frozenset[int], *, max_heads: int
+    ) -> tuple[tuple[Vector, ...], tuple[ReflectionHead, ...]] | None:
+        """Return normals, and heads that are all positive at the elements `target` only."""
+        if max_heads == 1:
+            return self._single(target)
+        for number, drawing in enumerate(self.drawings[:10]):
+            heads = self._several(number, target, max_heads)
+            if heads is not None:
+                return drawing, heads
+        return None
+
+    def _single(
+        self, target: frozenset[int]
+    ) -> tuple[tuple[Vector, ...], tuple[ReflectionHead, ...]] | None:
+        best: tuple[Fraction, int, ReflectionHead] | None = None
+        count = NUM_STARTS.get(self.dimension, FEW_STARTS)
+        for number, start in self._starts(count // len(target)):
+            rows = self._border(number, start, target)
+            query = None if rows is None else _separate(rows)
+            if query is None:
+                continue
+            head = ReflectionHead(start, query)
+            products = self._products(number, head)
+            if any((product > 0) != (i in target) for i, product in enumerate(products)):
+                continue
+            margin = _margin(head, products)
+            if best is None or margin > best[0]:
+                best = (margin, number, head)
+            if margin >= GOOD_MARGIN**2:
+                break
+        if best is None or best[0] < LEAST_MARGIN**2:
+            return None
+        return self.drawings[best[1]], (best[2],)
+
+    def _several(
+        self, number: int, target: frozenset[int], max_heads: int
+    ) -> tuple[ReflectionHead, ...] | None:
+        """Return heads of one drawing that share the work, found greedily."""
+        useful: dict[frozenset[int], ReflectionHead] = {}
+        for _, start in self._starts(NUM_SEVERAL_STARTS):
+            for query in roots_of_e8(self.dimension):
+                head = ReflectionHead(start, query)
+                products = self._products(number, head)
+                positive = frozenset(i for i, product in enumerate(products) if product > 0)
+                if target <= positive and _margin(head, products) >= LEAST_MARGIN**2:
+                    useful.setdefault(positive, head)
+        heads: list[ReflectionHead] = []
+        left = frozenset(range(len(self.group.elements)))
+        while left != target and len(heads) < max_heads and useful:
+            positive = min(useful, key=lambda positive: len(left & positive))
+            heads.append(useful[positive])
+            left &= positive
+        return tuple(heads) if left == target else None
+
+    def _starts(self, count: int) -> Iterator[tuple[int, Vector]]:
+        """Yield numbers of drawings and starts, at random but always the same."""
+        rng = Random(0)
+        lengths = _lengths(self.dimension)
+        seen = set()
+        for _ in range(count):
+            number = rng.randrange(len(self.drawings))
+            start = list(rng.choice(lengths))
+            rng.shuffle(start)
+            key = (number, tuple(start))
+            if key not in seen:
+                seen.add(key)
+                yield key
+
+    def _border(self, number: int, start: Vector, target: frozenset[int]) -> list[Vector] | None:
+        """Return vectors that the query must have positive products with; None if it cannot.
+
+        These are the images of the start in the target, and minus those across one mirror.
+        """
+        if number not in self._mirrors:
+            self._mirrors[number] = self.group.mirrors(self.drawings[number])
+        doubled = tuple(2 * entry for entry in start)
+        rows: list[Vector] = []
+        for element in target:
+            image = self._image(number, doubled, element)
+            rows.append(image)
+            for normal, permutation in self._mirrors[number]:
+                across = self.group.numbers[_compose(self.group.elements[element], permutation)]
+                if across not in target:
+                    row = reflect(normal, image)
+                    if min(row) >= 0:
+                        return None
+                    rows.append(tuple([-entry for entry in row]))
+        return rows
+
+    def _image(self, number: int, vector: Vector, element: int) -> Vector:
+        if element == 0:
+            return vector
+        parent, index = self.group.steps[element]
+        return reflect(self.drawings[number][index], self._image(number, vector, parent))
+
+    def _products(self, number: int, head: ReflectionHead) -> list[int]:
+        """Return twice the inner product at each element."""
+        doubled = tuple(2 * entry for entry in head.start)
+        images = self.group.images(self.drawings[number], doubled)
+        return [sum(q * v for q, v in zip(head.query, image, strict=True)) for image in images]
+
+
+def _margin(head: ReflectionHead, products: Iterable[int]) -> Fraction:
+    """Return the square of the least inner product, had both vectors length 1."""
+    least = min(map(abs, products))
+    lengths = sum(x * x for x in head.start) * sum(x * x for x in head.query)
+    return Fraction(least * least, 4 * lengths)
+
+
+def _separate(rows: list[Vector]) -> Vector | None:
+    """Return a small nonnegative vector with positive products with all of `rows`, if it is found.
+
+    Rosenblatt's perceptron, on whole numbers, that corrects the worst row first.
+    """
+    query = [0] * len(rows[0])
+    for _ in range(NUM_CORRECTIONS):
+        products = [sum(q * v for q, v in zip(query, row, strict=True)) for row in rows]
+        worst = min(range(len(rows)), key=products.__getitem__)
+        if products[worst] > 0:
+            divisor = gcd(*query)
+            small = tuple(q // divisor for q in query)
+            return small if max(small) <= LARGEST_QUERY else None
+        query = [max(0, q + v) for q, v in zip(query, rows[worst], strict=True)]
+    return None
+
+
+@cache
+def _lengths(dimension: int) -> list[Vector]:
+    """Return the vectors of whole numbers, descending, whose squared length is a power of 4."""
+
+    def split(total: int, places: int, largest: int) -> Iterator[Vector]:
+        if places == 0:
+            if total == 0:
+                yield ()
+            return
+        for first in range(min(largest, isqrt(total)), -1, -1):
+            for rest in split(total - first * first, places - 1, first):
+                yield (first, *rest)
+
+    totals = [4**power for power in range(1, LONGEST_START.bit_length())]
+    return [vector for total in totals for vector in split(total, dimension, isqrt(total))]
