@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from statespan import (
         algebra,
+        compiler,
         errors,
         evaluation,
         jobs,
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
         training,
     )
     from statespan.algebra import judge
+    from statespan.compiler import certify, compile  # noqa: A004
     from statespan.languages import END, Language, language
 
 __all__ = [
     "END",
     "Language",
     "algebra",
+    "certify",
+    "compile",
+    "compiler",
     "errors",
     "evaluation",
     "jobs",
@@ -36,7 +41,14 @@ __all__ = [
     "training",
 ]
 
-_HOMES = {"judge": "algebra", "END": "languages", "Language": "languages", "language": "languages"}
+_HOMES = {
+    "END": "languages",
+    "Language": "languages",
+    "certify": "compiler",
+    "compile": "compiler",
+    "judge": "algebra",
+    "language": "languages",
+}
 
 
 def __getattr__(name: str) -> Any:

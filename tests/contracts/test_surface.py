@@ -97,7 +97,7 @@ def test_sub_packages_load_on_first_use() -> None:
         "print(before, statespan.languages.language('parity').accepts('11'))\n"
         "print('torch' in sys.modules, statespan.models.MODELS.names()[0], 'torch' in sys.modules)"
     )
-    assert run_python(code).split() == ["False", "True", "False", "lstm", "True"]
+    assert run_python(code).split() == ["False", "True", "False", "diagonal", "True"]
 
 
 def test_an_unknown_attribute_is_an_attribute_error() -> None:

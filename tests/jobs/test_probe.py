@@ -13,8 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import statespan
+from statespan.compiler.decomposition import decompose
+from statespan.compiler.targets.mamba import mamba_weights
+from statespan.compiler.targets.mamba2 import mamba2_weights
+from statespan.compiler.weights import Weights, convert
 from statespan.errors import (
     ConfigError,
     EmptyLanguageError,
@@ -23,7 +28,7 @@ from statespan.errors import (
     RunDirectoryError,
     TrainingError,
 )
-from statespan.jobs import ProbeResult, probe, probe_config, resume_probe
+from statespan.jobs import ProbeConfig, ProbeResult, probe, probe_config, resume_probe
 from statespan.records import (
     BinRecord,
     EndRecord,
@@ -297,6 +302,109 @@ def test_published_words_train_where_a_published_figure_stands(tmp_path: Path) -
         result = probe(probe_config(small(language=language)), tmp_path / name)
         assert isinstance(result.records[0], RunRecord)
         assert result.records[0].sampler == sampler
+
+
+STARTED: dict[str, Any] = {**SMALL, "training": {"steps": 0}}
+del STARTED["model"]
+
+
+def write_compiled(folder: Path, weights: Weights, dtype: str) -> str:
+    """Write a compiled checkpoint, as far as a probe looks at it."""
+    folder.mkdir()
+    save_file(convert(weights, dtype), folder / "model.safetensors", metadata={"format": "pt"})
+    table = {**weights.config, "dtype": dtype, "statespan": {"alphabet": weights.alphabet}}
+    (folder / "config.json").write_text(json.dumps(table))
+    return str(folder)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("compiler", [mamba_weights, mamba2_weights])
+@pytest.mark.parametrize("name", ["d-2", "tomita-4"])
+def test_compiled_weights_that_are_not_trained_are_right(
+    name: str, compiler: Any, dtype: str, tmp_path: Path
+) -> None:
+    weights = compiler(decompose(statespan.language(name).dfa()))
+    folder = write_compiled(tmp_path / "compiled", weights, dtype)
+    config = probe_config({**STARTED, "language": name, "initialize_from": folder})
+    assert config.model.layers == weights.config["num_hidden_layers"]
+    result = probe(config, tmp_path / "run")
+    assert [record.accuracy for record in bins(result)] == [100.0, 100.0]
+    for record in result.records:
+        if isinstance(record, RecognitionRecord):
+            assert (record.accepted, record.rejected) == (record.members, record.negatives)
+    assert isinstance(result.records[0], RunRecord)
+    assert result.records[0].steps == 0
+    trained = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    for key, value in convert(weights, "float32").items():
+        assert torch.equal(trained[key], value)
+
+
+def test_compiled_weights_are_trained_and_resumed_without_their_folder(tmp_path: Path) -> None:
+    weights = mamba_weights(decompose(statespan.language("d-2").dfa()))
+    folder = write_compiled(tmp_path / "compiled", weights, "bfloat16")
+    table = {**STARTED, "initialize_from": folder, "training": {**SMALL["training"], "warmup": 0}}
+    result = probe(probe_config(table), tmp_path / "run")
+    (tmp_path / "compiled" / "model.safetensors").unlink()
+    (tmp_path / "compiled" / "config.json").unlink()
+    for name in ("records.jsonl", "checkpoint.safetensors", "training.jsonl"):
+        (tmp_path / "run" / name).unlink()
+    before = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    again = resume_probe(tmp_path / "run")
+    assert again.records == result.records
+    after = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    start = convert(weights, "float32")
+    assert any(not torch.equal(after[key], value) for key, value in start.items())
+    kept = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert kept["initialize_from"] == folder
+    assert kept["model"]["d_model"] == weights.config["hidden_size"]
+
+
+def test_a_probe_goes_on_from_the_model_of_another(tmp_path: Path) -> None:
+    for model in ({"name": "lstm", "layers": 1, "d_model": 8}, {"name": "diagonal", "layers": 1}):
+        place = tmp_path / str(model["name"])
+        first = probe(probe_config(small(model=model)), place / "first")
+        table = {**STARTED, "initialize_from": str(first.directory / "model"), "model": model}
+        again = probe(probe_config(table), place / "again")
+        assert bins(again) == bins(first)
+
+
+def test_the_shell_finds_weights_from_where_it_stands_and_a_file_from_its_own_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from statespan.cli.probe import _read_settings
+
+    (tmp_path / "inner").mkdir()
+    file = tmp_path / "inner" / "run.toml"
+    file.write_text('initialize_from = "../compiled"\n')
+    monkeypatch.chdir(tmp_path)
+    table = _read_settings(Path("inner/run.toml"), {}, [])
+    assert table["initialize_from"] == str(tmp_path / "compiled")
+
+
+def test_weights_of_another_model_alphabet_or_output_are_refused(tmp_path: Path) -> None:
+    weights = mamba_weights(decompose(statespan.language("d-2").dfa()))
+    folder = write_compiled(tmp_path / "compiled", weights, "float32")
+    table = {**STARTED, "initialize_from": folder}
+    width = weights.config["hidden_size"]
+    for model, message in (
+        ({"d_model": 48}, f"model.d_model is 48 in the config, but {width} in .*compiled"),
+        ({"name": "lstm"}, "model.name is 'lstm' in the config, but 'mamba' in .*compiled"),
+        ({"name": "lstm", "d_model": 3}, "model.name is 'lstm'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            probe_config({**table, "model": model})
+    with pytest.raises(ConfigError, match=r"model.layers is 2 in the config"):
+        probe(ProbeConfig(language="d-2", initialize_from=folder), tmp_path / "run")
+    for changes, message in (
+        ({"language": "parity"}, "are for the alphabet a b, but parity has 0 1"),
+        ({"training": {"loss": "class-mse"}}, "needs a loss with one output a token"),
+        ({"initialize_from": str(tmp_path / "nowhere")}, "must be a folder with weights"),
+        ({"initialize_from": 3}, "initialize_from: Expected `str"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            probe(probe_config({**table, **changes}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from statespan.errors import ConfigError, LengthError, UnknownNameError
 from statespan.models import MODELS, ModelConfig, SequenceModel, architecture, build_model
+from statespan.models.diagonal import DiagonalConfig
 from statespan.models.lstm import LSTMConfig
 from statespan.models.mamba import MambaConfig
 from statespan.models.mamba2 import Mamba2Config
@@ -21,6 +22,7 @@ VOCAB = 7
 CONFIGS: dict[str, list[ModelConfig]] = {
     "mamba": [MambaConfig(d_model=16, layers=3), MambaConfig(d_model=10, d_state=3, dt_rank=4)],
     "mamba2": [Mamba2Config(d_model=16, head_dim=8, d_state=5)],
+    "diagonal": [DiagonalConfig(d_model=12, d_state=16, d_hidden=24, layers=2)],
     "lstm": [LSTMConfig(d_model=12, layers=2)],
     "transformer": [
         TransformerConfig(d_model=16, heads=2, d_feedforward=24, positions="none"),

@@ -16,7 +16,10 @@ WRONG = [
         {"languag": "d-2"},
         "unknown key 'languag' in the config, the top level. Did you mean language",
     ),
-    ({"languag": "d-2"}, "The keys there are: language, alphabet, seed, model, data, training"),
+    (
+        {"languag": "d-2"},
+        "The keys there are: language, alphabet, seed, initialize_from, model, data, training",
+    ),
     ({"training": {"step": 5}}, r"unknown key 'step' in the config, training\. Did you mean steps"),
     (
         {"model": {"d_stat": 5}},
@@ -24,7 +27,7 @@ WRONG = [
     ),
     ({"model": {"name": "lstm", "d_state": 5}}, "The keys there are: name, layers, d_model"),
     ({"training": {"steps": "many"}}, r"training\.steps: Expected `int`, got `str`"),
-    ({"training": {"steps": 0}}, r"training\.steps: Expected `int` >= 1"),
+    ({"training": {"steps": -1}}, r"training\.steps: Expected `int` >= 0"),
     ({"training": {"learning_rate": 0}}, r"training\.learning_rate: Expected `float` > 0"),
     ({"data": {"sampler": "unifrom"}}, r"data\.sampler: Invalid enum value 'unifrom'"),
     ({"data": {"bins": []}}, "data.bins needs at least one range of lengths"),

@@ -25,9 +25,7 @@ def compile_language(
             show_default=False,
         ),
     ],
-    target: Annotated[
-        str, typer.Option(help="mamba, mamba2, diagonal or olmo-hybrid.")
-    ] = "mamba",
+    target: Annotated[str, typer.Option(help="mamba, mamba2, diagonal or olmo-hybrid.")] = "mamba",
     out: Annotated[
         Path | None, typer.Option(help="The folder of the checkpoint: new, empty, or one of these.")
     ] = None,
@@ -132,13 +130,13 @@ def _print(
     print_text(f"{report.language}, compiled to {report.target} ({report.form})")
     print_text(*(f"  {line}" for line in size_lines(report)))
     print_text(*(f"  {line}" for line in report.remarks))
-    print_text(f"  can it be? {report.verdict}")
+    print_text(f"  verdict: {report.verdict}")
     if explain:
         print_text("", say(compiled))
     if verification is not None:
         print_text("", *verification_lines(verification))
     if out is not None:
-        print_text(f"  written to {out} in {report.seconds:.1f} s of compiling")
+        print_text("", f"written to {out}")
 
 
 def certify(

@@ -28,6 +28,7 @@ from statespan.compiler.cached_model import CacheShape, cache_of, join_states, s
 from statespan.compiler.cascade import Cascade, Values, cascade_fault
 from statespan.compiler.certificate import EXACT_LOGIT, Certificate, Progress, WrongAnswer
 from statespan.compiler.model_plan import GroupValues
+from statespan.compiler.quiet import quiet_transformers
 from statespan.compiler.residual import AMPLITUDE
 from statespan.compiler.weights import Plan
 from statespan.errors import LimitError
@@ -58,7 +59,8 @@ def certify_blocks(
     The certificate is closed only if every block's search ended within `limit` states.
     """
     try:
-        return _certify(model, plan, cascade, dfa, limit, progress)
+        with quiet_transformers():
+            return _certify(model, plan, cascade, dfa, limit, progress)
     except LimitError as error:
         return _certificate(False, 0, 0, [], None, str(error))
 
@@ -244,14 +246,17 @@ class _BlockSearch:
             if answers
             else sorted(c for c in relevant if c is not None)
         )
-        self.steps = self._steps()
+        self.steps: list[_Step] = []
+        self.places = self._find_steps()
+        self.given, self.wanted = self._streams()
 
     def _project(self, values: Values) -> Facts:
         return tuple(values[component] for component in self.relevant)
 
-    def _steps(self) -> dict[Facts, list[_Step]]:
+    def _find_steps(self) -> dict[Facts, list[int]]:
         """Return the steps from each projected value; sound, since no real step is left out."""
-        steps: dict[Facts, dict[_Step, None]] = {}
+        numbers: dict[_Step, int] = {}
+        found: dict[Facts, dict[int, None]] = {}
         for before, letter, after in self.facts.edges:
             values = self.facts.values(before, letter)
             step = _Step(
@@ -259,8 +264,17 @@ class _BlockSearch:
                 tuple(values[i] for i in self.write),
                 self._project(after),
             )
-            steps.setdefault(self._project(before), {})[step] = None
-        return {place: list(found) for place, found in steps.items()}
+            number = numbers.setdefault(step, len(numbers))
+            found.setdefault(self._project(before), {})[number] = None
+        self.steps = list(numbers)
+        return {place: list(steps) for place, steps in found.items()}
+
+    def _streams(self) -> tuple[Tensor, Tensor]:
+        """Return, for each step, the stream that the block is given and the one it must make."""
+        stream, touched = self.facts.stream, (*self.read, *self.write)
+        given = [stream(self.model, self.read, step.read) for step in self.steps]
+        made = [stream(self.model, touched, step.read + step.written) for step in self.steps]
+        return torch.stack(given), torch.stack(made)
 
     def run(self) -> list[WrongAnswer]:
         """Return the first fault of the block; none if it does what the plan says."""
@@ -268,25 +282,24 @@ class _BlockSearch:
         if again:
             return [_fault(f"block {self.number + 1} writes {', '.join(again)} again")]
         start = self._project(self.facts.cascade.start)
-        first = [s for s in self.steps[start] if self._is_restart(s)]
+        first = torch.tensor([s for s in self.places[start] if self._is_restart(self.steps[s])])
         cache = DynamicCache(config=self.model.config)
         faults = self._advance(cache, first)
         if faults:
             return faults
-        shape = CacheShape.of(cache, [self.number])
+        shape = CacheShape.of(self.model, cache, [self.number])
         frontier = self._add(states_of(cache, shape), first)
         while frontier:
-            pairs = [(row, step) for place, row in frontier for step in self.steps[place]]
+            origins = [(i, s) for i, (place, _) in enumerate(frontier) for s in self.places[place]]
+            rows = torch.stack([row for _, row in frontier])
             frontier = []
-            for begin in range(0, len(pairs), BATCH):
-                batch = pairs[begin : begin + BATCH]
-                rows = torch.stack([row for row, _ in batch])
-                steps = [step for _, step in batch]
-                cache = cache_of(self.model, rows, shape)
-                faults = self._advance(cache, steps)
+            for begin in range(0, len(origins), BATCH):
+                pairs = torch.tensor(origins[begin : begin + BATCH])
+                cache = cache_of(self.model, rows[pairs[:, 0]], shape)
+                faults = self._advance(cache, pairs[:, 1])
                 if faults:
                     return faults
-                frontier += self._add(states_of(cache, shape), steps)
+                frontier += self._add(states_of(cache, shape), pairs[:, 1])
         return []
 
     def _is_restart(self, step: _Step) -> bool:
@@ -296,20 +309,13 @@ class _BlockSearch:
             values[i] for i in self.write
         )
 
-    def _advance(self, cache: DynamicCache, steps: list[_Step]) -> list[WrongAnswer]:
+    def _advance(self, cache: DynamicCache, steps: Tensor) -> list[WrongAnswer]:
         """Take a step from each cache, and compare what is added with what must be."""
         self.transitions += len(steps)
-        stream = self.facts.stream
-        streams = torch.stack([stream(self.model, self.read, step.read) for step in steps])
-        wanted = torch.stack(
-            [
-                stream(self.model, (*self.read, *self.write), step.read + step.written)
-                for step in steps
-            ]
-        )
         # The first block reads embeddings, in the model's precision; all others float32.
         dtype = self.model.dtype if self.number == 0 else torch.float32
-        output = self.layer(streams[:, None].to(dtype), cache_params=cache)[:, 0].float()
+        given, wanted = self.given[steps], self.wanted[steps]
+        output = self.layer(given[:, None].to(dtype), cache_params=cache)[:, 0].float()
         wrong = (output != wanted).nonzero()
         if not len(wrong):
             return []
@@ -322,12 +328,13 @@ class _BlockSearch:
             )
         ]
 
-    def _add(self, rows: Tensor, steps: list[_Step]) -> list[tuple[Facts, Tensor]]:
+    def _add(self, rows: Tensor, steps: Tensor) -> list[tuple[Facts, Tensor]]:
         fresh = []
-        for key, row, step in zip(join_states(rows), rows, steps, strict=True):
-            if (step.following, key) not in self.seen:
+        for index, (key, step) in enumerate(zip(join_states(rows), steps.tolist(), strict=True)):
+            following = self.steps[step].following
+            if (following, key) not in self.seen:
                 if len(self.seen) >= self.limit:
                     raise LimitError(f"the blocks have more than {self.limit:,} states.")
-                self.seen.add((step.following, key))
-                fresh.append((step.following, row))
+                self.seen.add((following, key))
+                fresh.append((following, rows[index]))
         return fresh

@@ -63,8 +63,7 @@ def _about(report: Report, language: Language) -> list[str]:
         f"trained: they were written down. After BOS and {promise}, the logit of a symbol is "
         "positive exactly if it may follow, and that of EOS exactly if the prefix is a word. BOS "
         "begins anew, EOS and PAD are ignored.",
-        "",
-        *report.remarks,
+        *(["", *report.remarks] if report.remarks else []),
     ]
 
 
@@ -97,8 +96,9 @@ def verification_lines(verification: Verification) -> list[str]:
         for check in verification.checks
     ]
     return [
-        f"Through the forward pass of `transformers`, {verification.dtype}; smallest distance of a "
-        f"logit from 0: {verification.margin:g}.",
+        f"{verification.positions:,} positions checked through the forward pass of `transformers`, "
+        f"{verification.errors:,} errors; {verification.dtype}, smallest distance of a logit from "
+        f"0: {verification.margin:g}.",
         "",
         "| words | number | positions | errors |",
         "| --- | ---: | ---: | ---: |",

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from statespan.compiler.cached_model import CacheShape, cache_of, join_states, states_of
 from statespan.compiler.oracle import Oracle
+from statespan.compiler.quiet import quiet_transformers
 from statespan.errors import InputError
 from statespan.training import BOS, EOS, PAD
 
@@ -115,16 +116,19 @@ def certify_states(
 ) -> Certificate:
     """Search the states of the whole model, from BOS on, under every token.
 
-    With `valid_prefixes_only`, symbols that cannot follow are left out. Attention layers must be
-    inert; their caches are emptied before each step.
+    With `valid_prefixes_only`, symbols that cannot follow are left out, and so are EOS and PAD
+    where a word cannot end. Attention layers must be inert; their caches are emptied before each
+    step.
 
     Raises:
         InputError: an attention layer is not inert.
     """
-    search = _Search(model, oracle, valid_prefixes_only)
-    while search.frontier and len(search.seen) < limit and len(search.wrong) < WRONG_LIMIT:
-        progress("certifying", len(search.seen), limit, f"{len(search.frontier):,} states to go")
-        search.advance()
+    with quiet_transformers():
+        search = _Search(model, oracle, valid_prefixes_only)
+        while search.frontier and len(search.seen) < limit and len(search.wrong) < WRONG_LIMIT:
+            to_go = f"{len(search.frontier):,} states to go"
+            progress("certifying", len(search.seen), limit, to_go)
+            search.advance()
     closed = not search.frontier
     remark = "every recurrent state was seen" if closed else f"more than {limit:,} states"
     if len(search.wrong) >= WRONG_LIMIT:
@@ -157,7 +161,7 @@ class _Search:
         layers = recurrent_layers(model)
         output = model(torch.tensor([[BOS]]), use_cache=True)
         cache = _cache_in(output)
-        self.shape = CacheShape.of(cache, layers)
+        self.shape = CacheShape.of(model, cache, layers)
         rows = states_of(cache, self.shape)
         self._check(output.logits[:, -1], [oracle.start], [(-1, BOS)])
         self._add(rows, [oracle.start], [(-1, BOS)])
@@ -185,7 +189,8 @@ class _Search:
         if not self.valid_only:
             return list(range(self.oracle.vocabulary.size))
         answers = zip(self.answer_ids, self.oracle.answers(state), strict=True)
-        return [BOS, PAD, EOS, *(token for token, yes in answers if yes and token != EOS)]
+        allowed = [token for token, yes in answers if yes]
+        return [BOS, *allowed, *([PAD] if EOS in allowed else [])]
 
     def _check(
         self, logits: Tensor, states: list[Hashable], origins: list[tuple[int, int]]
@@ -204,12 +209,8 @@ class _Search:
                 logit = float(logits[place, token])
                 self.wrong.append(WrongAnswer(self._word(origins[place]), str(token), logit))
 
-    def _add(
-        self, rows: Tensor, states: list[Hashable], origins: list[tuple[int, int]]
-    ) -> None:
-        for key, row, state, origin in zip(
-            join_states(rows), rows, states, origins, strict=True
-        ):
+    def _add(self, rows: Tensor, states: list[Hashable], origins: list[tuple[int, int]]) -> None:
+        for key, row, state, origin in zip(join_states(rows), rows, states, origins, strict=True):
             if (key, state) not in self.seen:
                 self.seen[key, state] = len(self.parents)
                 self.frontier.append((len(self.parents), row, state))

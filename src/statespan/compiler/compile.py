@@ -15,10 +15,10 @@ from statespan.compiler.compiled_model import CompiledModel
 from statespan.compiler.decomposition import decompose
 from statespan.compiler.manifest import Form, Report
 from statespan.compiler.models import sizes
-from statespan.compiler.refusal import refuse, verdict_text
+from statespan.compiler.refusal import refuse, verdict_text, witness_text
 from statespan.compiler.targets import TARGETS, Target
 from statespan.compiler.weights import Weights, convert
-from statespan.errors import EmptyLanguageError, InputError, LimitError
+from statespan.errors import EmptyLanguageError, InputError, LimitError, NotExpressibleError
 from statespan.languages import DFA, Language, language_from_text
 
 __all__ = ["FormChoice", "compile"]
@@ -109,13 +109,24 @@ def _make(judgment: Judgment, target: Target, form: FormChoice, robust: bool) ->
         special = None if form == "cascade" else target.from_automaton(dfa)
         if special is not None:
             return _Made("reflections", special, dfa)
-        cascade = decompose(dfa)
+        cascade = _decompose(judgment, target, dfa)
     except LimitError:
         if form == "cascade" or closed_form(language) is None:
             raise
         return _closed(language, target)
     options: dict[str, Any] = {"robust": True} if robust else {}
     return _Made("cascade", target.from_cascade(cascade, **options), dfa, cascade)
+
+
+def _decompose(judgment: Judgment, target: Target, dfa: DFA) -> Cascade:
+    try:
+        return decompose(dfa)
+    except InputError as error:
+        raise NotExpressibleError(
+            f"the compiler knows no weights of {target.name} for {judgment.language.name}: {error} "
+            f"The verdict on the architecture itself: {verdict_text(judgment, target)}."
+            f"{witness_text(judgment)}"
+        ) from error
 
 
 def _closed(language: Language, target: Target) -> _Made:

@@ -42,6 +42,7 @@ CERTIFICATE = "certificate.json"
 VERIFICATION = "verification.json"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+BY_BLOCKS = {"mamba", "mamba2"}
 
 
 @final

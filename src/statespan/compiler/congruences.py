@@ -21,7 +21,7 @@ Partition: TypeAlias = tuple[int, ...]
 """The block of each state; blocks are numbered by their first states."""
 
 CONGRUENCE_LIMIT = 3_000
-JOIN_LIMIT = 30_000
+JOIN_BUDGET = 500_000
 
 
 @final
@@ -49,11 +49,11 @@ def right_congruences(dfa: DFA, *, limit: int = CONGRUENCE_LIMIT) -> list[Partit
             principal.setdefault(_principal(dfa, left, right))
     found: dict[Partition, None] = dict.fromkeys([finest, *principal])
     order = list(found)
-    joins = 0
+    joins = JOIN_BUDGET // dfa.num_states
     for partition in order:
         for other in principal:
-            joins += 1
-            if len(order) >= limit or joins >= JOIN_LIMIT:
+            joins -= 1
+            if len(order) >= limit or joins < 0:
                 return order
             joined = _join(partition, other)
             if joined not in found:
@@ -67,10 +67,10 @@ def _principal(dfa: DFA, left: int, right: int) -> Partition:
     parent = list(range(dfa.num_states))
     pairs = [(left, right)]
     for first, second in pairs:
-        first, second = _root(parent, first), _root(parent, second)
-        if first != second:
-            parent[max(first, second)] = min(first, second)
-            pairs.extend(zip(dfa.transitions[first], dfa.transitions[second], strict=True))
+        a, b = _root(parent, first), _root(parent, second)
+        if a != b:
+            parent[max(a, b)] = min(a, b)
+            pairs.extend(zip(dfa.transitions[a], dfa.transitions[b], strict=True))
     return _normalize([_root(parent, state) for state in range(dfa.num_states)])
 
 
@@ -143,9 +143,7 @@ def _irredundant(current: Partition, options: list[Refinement]) -> list[Refineme
     return chosen
 
 
-def _refine(
-    dfa: DFA, coarse: Partition, fine: Partition, *, flips: bool
-) -> Refinement | None:
+def _refine(dfa: DFA, coarse: Partition, fine: Partition, *, flips: bool) -> Refinement | None:
     """Return the component that tells the blocks of `fine` apart inside those of `coarse`."""
     blocks: list[list[int]] = [[] for _ in range(max(coarse) + 1)]
     first: dict[int, int] = {}
@@ -204,12 +202,15 @@ def _label_with_flips(
 ) -> dict[int, int]:
     """Return values 0 and 1 so that many of the `kept` maps keep them; the rest swap them."""
     values = {block: index for inner in blocks for index, block in enumerate(inner)}
-    neighbors: dict[int, list[tuple[int, int]]] = {}
+    neighbors: dict[int, list[int]] = {}
     for inner, images in kept:
         for block, image in zip(inner, images, strict=True):
-            neighbors.setdefault(block, []).append((image, block))
-            neighbors.setdefault(image, []).append((block, image))
-    partner = {b: c for inner in blocks if len(inner) == 2 for b, c in zip(inner, inner[::-1])}
+            neighbors.setdefault(block, []).append(image)
+            neighbors.setdefault(image, []).append(block)
+    partner: dict[int, int] = {}
+    for inner in blocks:
+        if len(inner) == 2:
+            partner |= {inner[0]: inner[1], inner[1]: inner[0]}
     done: set[int] = set()
     for inner in blocks:
         if len(inner) < 2 or inner[0] in done:
@@ -218,7 +219,7 @@ def _label_with_flips(
         done.update(inner)
         for block in queue:
             for member in (block, partner[block]):
-                for other, _ in neighbors.get(member, ()):
+                for other in neighbors.get(member, ()):
                     if other not in done:
                         values[other], values[partner[other]] = values[member], 1 - values[member]
                         done.update((other, partner[other]))

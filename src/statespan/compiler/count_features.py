@@ -13,7 +13,7 @@ __all__ = [
     "difference_of",
     "differences_since",
     "remainder_of",
-    "stretch_of",
+    "swing_of",
 ]
 
 
@@ -58,6 +58,8 @@ def _times(number: int) -> str:
 def remainder_of(
     names: Names, counted: frozenset[int], ends: frozenset[int], modulus: int
 ) -> Feature:
+    """Return how often `counted` came since the last of `ends`, modulo a number."""
+
     def step(value: int, letter: int) -> int:
         if letter in ends:
             return 0
@@ -69,7 +71,8 @@ def remainder_of(
         read = f"{names.one_of(counted)} has been read"
         if modulus == 2:
             return f"{read} an {'even' if values[0] else 'odd'} number of times{since}"
-        return f"the times that {read}{since} leave {join_words(holding)} divided by {modulus}"
+        number = join_words(holding)
+        return f"the number of {names.one_of(counted)} read{since} is {number} modulo {modulus}"
 
     return Feature(0, step, say)
 
@@ -94,11 +97,12 @@ def difference_of(fact: Fact, up: frozenset[int], down: frozenset[int]) -> Featu
     return Feature(0, step, say)
 
 
-def stretch_of(names: Names, up: frozenset[int], down: frozenset[int], size: int) -> Feature:
-    """Return whether `up` gained `size` on `down` in some stretch, more lately than it lost it.
+def swing_of(names: Names, up: frozenset[int], down: frozenset[int], size: int) -> Feature:
+    """Return whether the last swing by `size` of the difference of `up` and `down` went up.
 
-    A stretch is some symbols in a row, with any others between. A walk between 0 and `size` that
-    stops at both ends is at the upper one when a stretch has just gained that much.
+    A swing up is a stretch of the word that gains `size` and in which no stretch loses as much;
+    a swing down the other way round. A walk between 0 and `size` that stops at both ends comes to
+    an end when there is a swing.
     """
 
     def step(value: tuple[int, bool], letter: int) -> tuple[int, bool]:
@@ -109,11 +113,10 @@ def stretch_of(names: Names, up: frozenset[int], down: frozenset[int], size: int
         outputs = {flag: output for (_, flag), output in values.items()}
         if any(outputs[flag] != output for (_, flag), output in values.items()):
             return None
-        first, second = names.one_of(up), names.one_of(down)
-        gain, loss = f"{size} more {first} than {second}", f"{size} more {second} than {first}"
+        between = f"{names.one_of(up)} minus {names.one_of(down)}"
         if outputs[True]:
-            return f"a stretch with {gain} has been read, and none with {loss} since"
-        return f"no stretch with {gain} has been read since the start or the last with {loss}"
+            return f"{between} has swung up by {size}, and not down by {size} since"
+        return f"{between} has not swung up by {size} since the start or its last swing down"
 
     return Feature((0, False), step, say)
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from math import log2
-from operator import and_, or_
+from operator import and_
 from typing import TypeAlias, final
 
-__all__ = ["Cube", "Point", "Table", "are_disjoint", "cover_table"]
+from statespan.compiler.cubes import Cube, Point, PointIndex, are_disjoint, bits_of
 
-Point: TypeAlias = tuple[int, ...]
-"""A value for each variable."""
+__all__ = ["Table", "cover_table"]
 
 Table: TypeAlias = Mapping[Point, int]
 """For each point, the bit mask of the answers that would do."""
@@ -27,24 +26,6 @@ FULL_SEARCH = 24
 NARROW_SEARCH = 120
 NARROW = 3
 SEARCH_BUDGET = 1_000
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Cube:
-    """The points whose i-th value is in the bit mask `sets[i]`; `answer` is the answer there."""
-
-    sets: tuple[int, ...]
-    answer: int
-
-    def contains(self, point: Sequence[int]) -> bool:
-        """Return whether `point` is in the cube."""
-        return all(mask >> value & 1 for mask, value in zip(self.sets, point, strict=True))
-
-
-def are_disjoint(left: Cube, right: Cube) -> bool:
-    """Return whether no point is in both cubes."""
-    return any(not a & b for a, b in zip(left.sets, right.sets, strict=True))
 
 
 def cover_table(sizes: Sequence[int], table: Table, free: int) -> list[Cube]:
@@ -177,59 +158,50 @@ def _conditional_entropy(column: Sequence[int], masks: Sequence[int]) -> float:
     return _entropy(joint.values()) - _entropy(Counter(column).values())
 
 
+def _swallows(whole: Cube, cube: Cube) -> bool:
+    """Return whether `whole` can stand for `cube`."""
+    if whole.answer != cube.answer:
+        return False
+    return not any(mask & ~wide for mask, wide in zip(cube.sets, whole.sets, strict=True))
+
+
 @final
 class _Improver:
     """Local changes that keep a cover right and disjoint, and never add a cube.
 
-    Sets of points are bit masks over the points of the table, so that what a cube hits is found
-    in a few operations.
+    Sets of points are bit masks over the points of the table.
     """
 
     def __init__(self, domains: tuple[int, ...], table: Table, free: int) -> None:
         self.domains = domains
         points = sorted(table.items())
         self.points = [point for point, _ in points]
-        self.everything = (1 << len(points)) - 1
-        self.having: list[dict[int, int]] = [{} for _ in domains]
-        self.wrong: dict[int, int] = {}
-        self.needed = 0
-        num_answers = 1 + max((mask.bit_length() for _, mask in points), default=0)
-        for index, (point, mask) in enumerate(points):
-            bit = 1 << index
-            for having, value in zip(self.having, point, strict=True):
-                having[value] = having.get(value, 0) | bit
-            if not mask >> free & 1:
-                self.needed |= bit
-            for answer in range(num_answers):
-                if not mask >> answer & 1:
-                    self.wrong[answer] = self.wrong.get(answer, 0) | bit
+        self.index = PointIndex(domains, self.points)
+        masks = [mask for _, mask in points]
+        self.needed = bits_of([not mask >> free & 1 for mask in masks])
+        num_answers = max((mask.bit_length() for mask in masks), default=0)
+        self.wrong = [
+            bits_of([not mask >> answer & 1 for mask in masks]) for answer in range(num_answers)
+        ]
 
     def improve(self, cubes: list[Cube]) -> list[Cube]:
         """Return a cover with no more cubes, and no condition that can be left out."""
         while True:
-            shrunk = [self._shrink(cube) for cube in cubes if self.hit(cube) & self.needed]
+            shrunk = [self._shrink(cube) for cube in cubes if self.index.hit(cube) & self.needed]
             merged = self._merge(shrunk)
             widened = self._widen(merged)
             if len(widened) == len(cubes):
                 return widened
             cubes = widened
 
-    def hit(self, cube: Cube) -> int:
-        """Return the points of the table in `cube`."""
-        hit = self.everything
-        for domain, having, mask in zip(self.domains, self.having, cube.sets, strict=True):
-            if mask != domain:
-                hit &= reduce(or_, (bits for v, bits in having.items() if mask >> v & 1), 0)
-        return hit
-
     def _fits(self, cube: Cube, others: list[Cube]) -> bool:
-        if self.hit(cube) & self.wrong.get(cube.answer, 0):
+        if self.index.hit(cube) & self.wrong[cube.answer]:
             return False
         return all(are_disjoint(cube, other) for other in others)
 
     def _shrink(self, cube: Cube) -> Cube:
         """Return the least cube around the points that need `cube`."""
-        needing = self.hit(cube) & self.needed
+        needing = self.index.hit(cube) & self.needed
         sets = [0] * len(self.domains)
         while needing:
             point = self.points[(needing & -needing).bit_length() - 1]
@@ -239,42 +211,41 @@ class _Improver:
 
     def _merge(self, cubes: list[Cube]) -> list[Cube]:
         """Return the cubes with pairs of the same answer joined where that fits."""
-        cubes = list(cubes)
-        first = 0
-        while first < len(cubes):
-            for second in range(first + 1, len(cubes)):
-                joined = self._join(cubes, first, second)
-                if joined is not None:
-                    cubes = joined
-                    first = -1
+        merged: list[Cube] = []
+        waiting = list(reversed(cubes))
+        while waiting:
+            cube = waiting.pop()
+            for other in merged:
+                joined = self._join(cube, other)
+                if joined is None:
+                    continue
+                rest = [c for c in (*merged, *waiting) if not _swallows(joined, c)]
+                if all(are_disjoint(joined, c) for c in rest):
+                    merged = [c for c in merged if not _swallows(joined, c)]
+                    waiting = [c for c in waiting if not _swallows(joined, c)]
+                    waiting.append(joined)
                     break
-            first += 1
-        return cubes
+            else:
+                merged.append(cube)
+        return merged
 
-    def _join(self, cubes: list[Cube], first: int, second: int) -> list[Cube] | None:
-        left, right = cubes[first], cubes[second]
+    def _join(self, left: Cube, right: Cube) -> Cube | None:
+        """Return the least cube around two if its answer does in it; their neighbors may not."""
         if left.answer != right.answer:
             return None
-        sets = tuple(a | b for a, b in zip(left.sets, right.sets, strict=True))
+        sets = tuple([a | b for a, b in zip(left.sets, right.sets, strict=True)])
         joined = Cube(sets, left.answer)
-        rest = [
-            cube
-            for cube in cubes
-            if cube.answer != joined.answer
-            or any(mask & ~whole for mask, whole in zip(cube.sets, sets, strict=True))
-        ]
-        return [*rest, joined] if self._fits(joined, rest) else None
+        return None if self.index.hit(joined) & self.wrong[joined.answer] else joined
 
     def _widen(self, cubes: list[Cube]) -> list[Cube]:
         """Return the cubes with each condition dropped that is not needed."""
         cubes = list(cubes)
-        for index, cube in enumerate(cubes):
+        for index in range(len(cubes)):
             others = cubes[:index] + cubes[index + 1 :]
             for variable in reversed(range(len(self.domains))):
-                sets = list(cube.sets)
+                sets = list(cubes[index].sets)
                 sets[variable] = self.domains[variable]
-                wider = Cube(tuple(sets), cube.answer)
+                wider = replace(cubes[index], sets=tuple(sets))
                 if self._fits(wider, others):
-                    cube = wider
-            cubes[index] = cube
+                    cubes[index] = wider
         return cubes

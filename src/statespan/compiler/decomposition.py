@@ -11,27 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from statespan.compiler.cascade import (
-    Cascade,
-    Readout,
-    check_cascade,
-    next_symbols_of_states,
-)
+from statespan.compiler.assembly import assemble, labels_of_states
+from statespan.compiler.cascade import Cascade
 from statespan.compiler.congruences import Refinement, congruence_chain, meet
 from statespan.compiler.encoding import Encoding
 from statespan.compiler.holonomy import TileChoice, holonomy
 from statespan.compiler.realization import Realization, realize
-from statespan.compiler.simplification import order_by_level, simplify
+from statespan.compiler.simplification import SIMPLIFICATION_BUDGET, simplify
 from statespan.compiler.tiles import Tiling, image_family, tile
 from statespan.errors import InputError, LimitError
 from statespan.languages.automaton import DFA, minimize
-from statespan.languages.symbols import NextSymbols, sort_next_symbols
 
 __all__ = ["REACHABLE_LIMIT", "decompose"]
 
-REACHABLE_LIMIT = 200_000
+REACHABLE_LIMIT = 50_000
 LARGE = 3_000
-SIMPLIFICATION_BUDGET = 300_000
 
 
 def decompose(dfa: DFA, *, limit: int = REACHABLE_LIMIT) -> Cascade:
@@ -59,12 +53,10 @@ def decompose(dfa: DFA, *, limit: int = REACHABLE_LIMIT) -> Cascade:
             "or flipped cannot count like that."
         )
     flips = any(whole.moved)
-    _, answers = _labels(minimal)
+    _, answers = labels_of_states(minimal)
     best = _best(reduced, whole, answers, flips=flips, limit=limit)
     best = simplify(best, flips=flips, limit=limit, budget=SIMPLIFICATION_BUDGET)
-    cascade = _assemble(minimal, order_by_level(best), classes)
-    check_cascade(cascade, minimal)
-    return cascade
+    return assemble(minimal, best, classes)
 
 
 def _distinct_letters(dfa: DFA) -> tuple[DFA, list[list[int]]]:
@@ -117,9 +109,7 @@ def _last(_: Sequence[int]) -> int:
 _CHOICES: tuple[TileChoice, ...] = (_first, _last)
 
 
-def _stages(
-    dfa: DFA, whole: Tiling, *, flips: bool
-) -> Iterator[tuple[list[Refinement], Tiling]]:
+def _stages(dfa: DFA, whole: Tiling, *, flips: bool) -> Iterator[tuple[list[Refinement], Tiling]]:
     """Yield components that follow congruences, with the tiling of the blocks that they leave."""
     yield [], whole
     refinements: list[Refinement] = []
@@ -146,25 +136,3 @@ def _encode(
         for state, row in zip(chains.answers, chains.coordinates, strict=True)
     ]
     return Encoding(chains.targets, [answers[state] for state in chains.answers], rows)
-
-
-def _labels(dfa: DFA) -> tuple[list[NextSymbols], list[int]]:
-    """Return the distinct sets of next symbols, in a fixed order, and that of each state."""
-    allowed = next_symbols_of_states(dfa)
-    labels = sorted(set(allowed), key=lambda label: sort_next_symbols(label, dfa.alphabet))
-    return labels, [labels.index(label) for label in allowed]
-
-
-def _assemble(dfa: DFA, realization: Realization, classes: Sequence[Sequence[int]]) -> Cascade:
-    """Return the cascade over all letters of `dfa`, of which each class acts the same."""
-    letters = [*classes, [len(dfa.alphabet)]]
-    components = []
-    for component in realization.components:
-        terms = tuple(
-            replace(term, letters=frozenset(a for c in term.letters for a in letters[c]))
-            for term in component.terms
-        )
-        components.append(replace(component, terms=terms))
-    labels, _ = _labels(dfa)
-    readout = Readout(tuple(labels), realization.default, realization.readout)
-    return Cascade(dfa.alphabet, tuple(components), readout)

@@ -11,7 +11,7 @@ from statespan.compiler.count_features import (
     difference_of,
     differences_since,
     remainder_of,
-    stretch_of,
+    swing_of,
 )
 from statespan.compiler.phrases import Names, Pattern
 from statespan.compiler.window_features import MAX_PATTERNS, beginning_of, events_of, window_of
@@ -53,7 +53,7 @@ def _features(fact: Fact) -> Iterator[Feature]:
     walks = [(up, down) for up, down in pairs if down]
     yield from (difference_of(fact, up, down) for up, down in walks)
     for size in range(2, min(MAX_DIFFERENCE, len(fact.rows)) + 1):
-        yield from (stretch_of(fact.names, up, down, size) for up, down in walks)
+        yield from (swing_of(fact.names, up, down, size) for up, down in walks)
     for up, down in walks:
         yield from differences_since(fact, up, down)
     for modulus in range(2, min(MAX_COUNT, len(fact.rows)) + 1):

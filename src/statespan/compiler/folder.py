@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,8 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.utils import logging as transformers_logging
 
+from statespan.compiler.quiet import quiet_transformers
 from statespan.compiler.tokenizer import build_tokenizer, special_tokens
 from statespan.compiler.weights import DTYPES
 from statespan.errors import InputError, StorageError
@@ -37,7 +35,6 @@ __all__ = [
     "build_model",
     "load_model",
     "prepare_folder",
-    "quiet_transformers",
     "read_alphabet",
     "write_folder",
 ]
@@ -286,25 +283,3 @@ def _wrong_names(info: Mapping[str, Any]) -> str:
         for kind, key in kinds.items()
         if info[key]
     )
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep `transformers` from showing progress bars and from asking for kernels, inside only.
-
-    It asks once a process for each kernel: after a model ran in here, it asks no more.
-    """
-    kernels = logging.getLogger("transformers.integrations.hub_kernels")
-    showed_progress = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    kernels.addFilter(_asks_for_no_kernel)
-    try:
-        yield
-    finally:
-        kernels.removeFilter(_asks_for_no_kernel)
-        if showed_progress:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _asks_for_no_kernel(record: logging.LogRecord) -> bool:
-    return "is falling back to its reference PyTorch implementation" not in record.getMessage()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from statespan.compiler.folder import quiet_transformers
+from statespan.compiler.quiet import quiet_transformers
 
 __all__ = ["MEMORY", "WHOLE", "best_reading", "read_logits"]
 

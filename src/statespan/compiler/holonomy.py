@@ -13,10 +13,11 @@ numbered alike, too; both are then on one level.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, final
 
 from statespan.compiler.encoding import Coordinates, Encoding
+from statespan.compiler.labels import SharedLabels
 from statespan.compiler.tiles import Path, Tiling
 from statespan.errors import LimitError
 
@@ -28,9 +29,7 @@ TileChoice: TypeAlias = Callable[[Sequence[int]], int]
 CHAIN_LIMIT = 200_000
 
 
-def holonomy(
-    tiling: Tiling, choose: TileChoice, *, limit: int = CHAIN_LIMIT
-) -> Encoding:
+def holonomy(tiling: Tiling, choose: TileChoice, *, limit: int = CHAIN_LIMIT) -> Encoding:
     """Return the chains of tiles that states are found by; the answer at a chain is its state.
 
     A step has up to two coordinates: the number of a tile, and a half that words may swap.
@@ -42,61 +41,6 @@ def holonomy(
 
 
 @final
-class _Labels:
-    """Numbers of tiles that are to be the same across classes: a union-find with undo.
-
-    A place is (class, tile). No two tiles of a class may get the same label.
-    """
-
-    def __init__(self, counts: Sequence[int]) -> None:
-        self.counts = counts
-        self.first = [0]
-        for count in counts:
-            self.first.append(self.first[-1] + count)
-        self.parent = list(range(self.first[-1]))
-        self.classes: list[frozenset[int]] = [
-            frozenset([owner]) for owner, count in enumerate(counts) for _ in range(count)
-        ]
-
-    def root(self, place: int) -> int:
-        while self.parent[place] != place:
-            place = self.parent[place]
-        return place
-
-    def unite(self, pairs: Iterable[tuple[int, int]]) -> bool:
-        """Give each pair of places one label; change nothing and return False if that fails."""
-        undo: list[tuple[int, int, frozenset[int]]] = []
-        for left, right in pairs:
-            a, b = self.root(left), self.root(right)
-            if a == b:
-                continue
-            if self.classes[a] & self.classes[b]:
-                for child, parent, classes in reversed(undo):
-                    self.parent[child] = child
-                    self.classes[parent] = classes
-                return False
-            if len(self.classes[a]) < len(self.classes[b]):
-                a, b = b, a
-            undo.append((b, a, self.classes[a]))
-            self.parent[b] = a
-            self.classes[a] |= self.classes[b]
-        return True
-
-    def colors(self) -> list[int]:
-        """Return a small number for each place; tiles of a class get different ones."""
-        roots = [self.root(place) for place in range(len(self.parent))]
-        taken: list[set[int]] = [set() for _ in self.counts]
-        color: dict[int, int] = {}
-        order = sorted(set(roots), key=lambda root: (-len(self.classes[root]), root))
-        for root in order:
-            used = set().union(*(taken[owner] for owner in self.classes[root]))
-            color[root] = next(c for c in range(len(used) + 1) if c not in used)
-            for owner in self.classes[root]:
-                taken[owner].add(color[root])
-        return [color[root] for root in roots]
-
-
-@final
 class _Levels:
     """The level of each class, and numbers for tiles that weak edges keep where they can."""
 
@@ -104,7 +48,7 @@ class _Levels:
         self.tiling = tiling
         self.family = tiling.family
         family, paths = self.family, tiling.paths
-        self.labels = _Labels([len(paths[owner]) for owner in range(len(family.members))])
+        self.labels = SharedLabels([len(paths[owner]) for owner in range(len(family.members))])
         below = self._strict_edges()
         weak = self._weak_edges()
         self.heights = self._heights(below, weak)
@@ -151,10 +95,9 @@ class _Levels:
         for image in range(len(family.images)):
             for letter in range(len(family.dfa.alphabet)):
                 target = family.target(image, letter)
-                if class_of[image] != class_of[target] and family.size(image) > 1:
-                    if family.size(image) == family.size(target):
-                        pair = (class_of[image], class_of[target])
-                        edges.setdefault(pair, []).append((image, letter))
+                pair = (class_of[image], class_of[target])
+                if pair[0] != pair[1] and family.size(image) == family.size(target) > 1:
+                    edges.setdefault(pair, []).append((image, letter))
         weak: list[dict[int, bool]] = [{} for _ in family.members]
         for source, sink in sorted(edges, key=lambda pair: (-family.class_size(pair[0]), pair)):
             pairs = self._carried(edges[source, sink])
@@ -186,8 +129,7 @@ class _Levels:
             if width:
                 under = [width + heights[other] for other in below[owner]]
                 beside = [
-                    heights[other] + (width if costs else 0)
-                    for other, costs in weak[owner].items()
+                    heights[other] + (width if costs else 0) for other, costs in weak[owner].items()
                 ]
                 heights[owner] = max(under + beside)
         return heights

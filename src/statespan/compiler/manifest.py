@@ -110,9 +110,7 @@ def cascade_table(cascade: Cascade) -> CascadeTable:
     vocabulary = Vocabulary(cascade.alphabet)
     readout = cascade.readout
     labels = [vocabulary.answers(label) for label in readout.labels]
-    return CascadeTable(
-        list(cascade.components), labels, readout.default, list(readout.terms)
-    )
+    return CascadeTable(list(cascade.components), labels, readout.default, list(readout.terms))
 
 
 def table_cascade(table: CascadeTable, alphabet: tuple[str, ...]) -> Cascade:

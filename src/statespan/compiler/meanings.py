@@ -271,8 +271,8 @@ def _contexts(memory: _Memory) -> str:
     if not telling:
         return "what later components ask for, and no more of the state by itself"
     parts = []
-    for sets, contexts in list(telling.items())[:MAX_CONTEXTS]:
-        named = [f"{{{', '.join(map(str, states))}}}" for states in sets]
+    for groups, contexts in list(telling.items())[:MAX_CONTEXTS]:
+        named = [f"{{{', '.join(map(str, states))}}}" for states in groups]
         parts.append(f"states {join_words(named, 'and')}{_where(memory.sources, contexts)}")
     more = len(telling) - MAX_CONTEXTS
     rest = f", and the like in {more} more cases" if more > 0 else ""

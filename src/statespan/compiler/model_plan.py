@@ -241,13 +241,9 @@ class GroupValues:
         `letter` may be the restart, or one more: what is ignored.
         """
         label = self.cascade.readout.label(after)
-        return tuple(
-            self._value(group, before, letter, after, label) for group in self.plan.groups
-        )
+        return tuple(self._value(group, before, letter, after, label) for group in self.plan.groups)
 
-    def _value(
-        self, group: Group, before: Values, letter: int, after: Values, label: int
-    ) -> int:
+    def _value(self, group: Group, before: Values, letter: int, after: Values, label: int) -> int:
         if group.kind == "letter":
             return self.plan.letter_classes[letter]
         if group.kind == "answer":

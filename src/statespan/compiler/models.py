@@ -81,7 +81,7 @@ class OwnCausalModel(nn.Module):
             generator=torch.Generator(),
         )
         self.inner.load_state_dict(dict(tensors), strict=True)
-        self.config = _Settings(str(config["name"]))
+        self.config = _Settings(str(config["name"]), vocab_size, model_config.d_model)
         self.train(mode=False)
 
     @property
@@ -107,6 +107,8 @@ class OwnCausalModel(nn.Module):
 class _Settings:
     """What readers of a config ask for."""
 
-    def __init__(self, model_type: str) -> None:
+    def __init__(self, model_type: str, vocab_size: int, hidden_size: int) -> None:
         self.model_type = model_type
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
         self.layer_types: list[str] = []

@@ -13,6 +13,7 @@ __all__ = ["Names", "Pattern", "join_words", "name_symbol", "name_symbols"]
 Pattern: TypeAlias = tuple[int, ...]
 """Classes of symbols, one behind the other."""
 
+ANY = "any symbol"
 MAX_LISTED = 6
 
 
@@ -41,7 +42,7 @@ def name_symbols(symbols: Iterable[str], alphabet: Alphabet) -> str:
     inside = [symbol for symbol in alphabet if symbol in set(symbols)]
     outside = [name_symbol(symbol) for symbol in alphabet if symbol not in inside]
     if not outside:
-        return "a symbol" if len(alphabet) > 1 else name_symbol(alphabet[0])
+        return ANY if len(alphabet) > 1 else name_symbol(alphabet[0])
     if len(inside) > 2 and len(outside) < len(inside) and len(outside) <= MAX_LISTED:
         return f"a symbol other than {join_words(outside)}"
     named = [name_symbol(symbol) for symbol in inside]
@@ -60,7 +61,8 @@ class Names:
 
     def one_of(self, classes: Iterable[int]) -> str:
         """Return "a or b" for classes of symbols."""
-        return name_symbols(self.symbols(classes), self.alphabet)
+        named = name_symbols(self.symbols(classes), self.alphabet)
+        return "a symbol" if named == ANY else named
 
     def symbols(self, classes: Iterable[int]) -> frozenset[str]:
         """Return the symbols in the classes."""

@@ -10,7 +10,7 @@ from statespan.errors import LimitError
 from statespan.languages import Language, Machine, NextSymbols
 from statespan.languages.automaton import DFAMachine
 from statespan.languages.machine import State
-from statespan.training import BOS, PAD, Vocabulary
+from statespan.training import BOS, EOS, PAD, Vocabulary
 
 __all__ = ["FIRST_SYMBOL", "Promise", "largest_count"]
 
@@ -46,6 +46,11 @@ class Promise:
             except LimitError:
                 self.machine = self.language.machine
         self.symbol_ids = range(FIRST_SYMBOL, Vocabulary(self.machine.alphabet).size)
+
+    @property
+    def ignored(self) -> tuple[int, ...]:
+        """The tokens that may stand anywhere in a word; none if only valid prefixes count."""
+        return () if self.valid_prefixes_only else (EOS, PAD)
 
     def follow(self, tokens: Sequence[int]) -> list[int]:
         """Return the number of the answer after each token, up to where the promise ends."""

@@ -14,14 +14,16 @@ from functools import cached_property
 from operator import itemgetter
 from typing import final
 
-from statespan.compiler.covers import Cube, Point, cover_table
 from statespan.compiler.cascade import Component, ReadoutTerm
+from statespan.compiler.covers import cover_table
+from statespan.compiler.cubes import Cube, Point, answers_at
 from statespan.compiler.encoding import Encoding
 from statespan.compiler.rules import component_of_cubes, has_conditions, readout_of_cubes
 from statespan.errors import LimitError
 
 __all__ = ["Realization", "realize"]
 
+TERM_LIMIT = 400
 READOUT_SEARCH = 2_000
 MANY_ANSWERS = 6
 
@@ -57,7 +59,7 @@ def realize(encoding: Encoding, *, flips: bool, limit: int) -> Realization | Non
     whether a component of two values may be flipped.
 
     Raises:
-        LimitError: the components reach more than `limit` values.
+        LimitError: the components reach more than `limit` values, or one takes over 400 terms.
     """
     search = _Search(encoding, flips=flips, limit=limit)
     for component in range(len(encoding.sizes)):
@@ -94,6 +96,8 @@ class _Search:
             return False
         sizes = [self.encoding.num_letters, *(self.sizes[c] for c in reads)]
         cubes = cover_table(sizes, table, free=size)
+        if len(cubes) > TERM_LIMIT:
+            raise LimitError(f"a component of the cascade needs more than {TERM_LIMIT} terms.")
         initial = self._initial(number, cubes, sizes)
         component = component_of_cubes(size, initial, cubes, sizes, reads)
         self.components.append(component)
@@ -147,20 +151,20 @@ class _Search:
 
     def _extend(self, cubes: list[Cube], reads: Sequence[int], initial: int, size: int) -> None:
         """List all that is reached now that one more component is known."""
-        actions = _Actions(cubes, free=size)
-        keys = [_project(values, reads) for values in self.values]
+        actions = self._actions(cubes, reads, free=size)
         ids = {(0, initial): 0}
         order = [(0, initial)]
         targets: list[list[int]] = []
         for place, value in order:
             row = []
-            for letter, target in enumerate(self.targets[place]):
-                action = actions[letter, *keys[place]]
+            for action, target in zip(actions[place], self.targets[place], strict=True):
                 after = action if action < size else value if action == size else 1 - value
                 following = (target, after)
                 if following not in ids:
                     if len(ids) >= self.limit:
-                        raise LimitError(f"the cascade reaches more than {self.limit:,} values.")
+                        raise LimitError(
+                            f"the components reach more than {self.limit:,} values together."
+                        )
                     ids[following] = len(order)
                     order.append(following)
                 row.append(ids[following])
@@ -168,6 +172,20 @@ class _Search:
         self.nodes = [self.nodes[place] for place, _ in order]
         self.values = [(*self.values[place], value) for place, value in order]
         self.targets = targets
+
+    def _actions(self, cubes: list[Cube], reads: Sequence[int], *, free: int) -> list[list[int]]:
+        """Return the action on each letter at all that is reached."""
+        letters = range(self.encoding.num_letters)
+        keys = [_project(values, reads) for values in self.values]
+        distinct = list(dict.fromkeys(keys))
+        points = [(letter, *key) for key in distinct for letter in letters]
+        sizes = [len(letters), *(self.sizes[c] for c in reads)]
+        answers = answers_at(cubes, sizes, points, free)
+        row = {
+            key: answers[place * len(letters) : (place + 1) * len(letters)]
+            for place, key in enumerate(distinct)
+        }
+        return [row[key] for key in keys]
 
     def finish(self) -> Realization | None:
         """Add the readout, with the default that leaves fewest terms; None if there is none."""
@@ -188,20 +206,6 @@ class _Search:
         default = min(covers, key=lambda answer: len(covers[answer]))
         readout = readout_of_cubes(covers[default], self.sizes)
         return Realization(self.encoding, tuple(self.components), default, readout)
-
-
-@final
-class _Actions(dict[Point, int]):
-    """The answer of a cover at each point, found when first asked for."""
-
-    def __init__(self, cubes: list[Cube], *, free: int) -> None:
-        self.cubes = cubes
-        self.free = free
-
-    def __missing__(self, point: Point) -> int:
-        answers = (cube.answer for cube in self.cubes if cube.contains(point))
-        self[point] = answer = next(answers, self.free)
-        return answer
 
 
 def _project(values: Point, reads: Sequence[int]) -> Point:

@@ -12,20 +12,14 @@ in the signs of inner products. Everything here is exact: ints and Fractions.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, islice
 from typing import TypeAlias, final
 
-from statespan.compiler.reflection_heads import (
-    HeadSearch,
-    MirrorGroup,
-    ReflectionHead,
-    Vector,
-    dot,
-    roots_of_e8,
-)
+from statespan.compiler.mirrors import MirrorGroup, Vector, dot, roots_of_e8
+from statespan.compiler.reflection_heads import HeadSearch, ReflectionHead
 from statespan.languages.automaton import DFA, minimize
 from statespan.languages.symbols import Alphabet
 
@@ -151,7 +145,7 @@ def _drawings(angles: list[list[int]], dimension: int) -> list[tuple[Vector, ...
 
 
 def _extensions(
-    chosen: tuple[Vector, ...], angles: list[list[int]], roots: list[Vector]
+    chosen: tuple[Vector, ...], angles: list[list[int]], roots: Sequence[Vector]
 ) -> Iterator[tuple[Vector, ...]]:
     if len(chosen) == len(angles):
         yield chosen

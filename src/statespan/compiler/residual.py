@@ -18,7 +18,15 @@ from statespan.compiler.cascade import Cascade, Conditions
 from statespan.compiler.weights import Group, GroupKind
 from statespan.languages import END, NextSymbols
 
-__all__ = ["AMPLITUDE", "WIDTH_STEP", "Form", "Stream", "answer_columns", "four_squares", "letter_classes"]
+__all__ = [
+    "AMPLITUDE",
+    "WIDTH_STEP",
+    "Form",
+    "Stream",
+    "answer_columns",
+    "four_squares",
+    "letter_classes",
+]
 
 AMPLITUDE = 64
 """What one unit of a code is in the stream: the norm's epsilon vanishes beside its square."""

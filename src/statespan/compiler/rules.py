@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from statespan.compiler.cascade import Component, Conditions, ReadoutTerm, Term
-from statespan.compiler.covers import Cube
+from statespan.compiler.cubes import Cube
 
 __all__ = ["component_of_cubes", "has_conditions", "readout_of_cubes", "sorted_terms"]
 

@@ -14,7 +14,9 @@ from statespan.compiler.cascade import Component, Conditions
 from statespan.compiler.encoding import Encoding
 from statespan.compiler.realization import Realization, realize
 
-__all__ = ["order_by_level", "simplify"]
+__all__ = ["SIMPLIFICATION_BUDGET", "order_by_level", "simplify"]
+
+SIMPLIFICATION_BUDGET = 200_000
 
 
 def simplify(realization: Realization, *, flips: bool, limit: int, budget: int) -> Realization:

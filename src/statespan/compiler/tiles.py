@@ -141,9 +141,7 @@ def tile(family: ImageFamily) -> Tiling | None:
     return Tiling(family, tiles, paths, moved)
 
 
-def _spread(
-    family: ImageFamily, first: int, tiles: list[tuple[int, ...]]
-) -> list[tuple[int, ...]]:
+def _spread(family: ImageFamily, first: int, tiles: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Enter the tiles of a class in `tiles`; return generators of its group, on their numbers."""
     tiles[first] = _maximal(family, first)
     permutations: dict[tuple[int, ...], None] = {}

@@ -129,8 +129,8 @@ def verify(
     its cached pieces of several tokens lose their state. Others read them in pieces. What an
     attention layer that adds nothing remembers is dropped on the way.
 
-    With `valid_prefixes_only` a word ends where no word can follow; with `max_count` before a
-    count exceeds it.
+    With `valid_prefixes_only` a word ends where no word can follow, and EOS and PAD stand nowhere
+    in it; with `max_count` a word ends before a count exceeds it.
 
     Raises:
         InputError: the model has other tokens than the language.
@@ -165,7 +165,7 @@ def _short_words(promise: Promise, count: int, rng: Random) -> dict[str, list[To
         "powers": power_words(promise, count, rng),
     }
     mixed = [rng.choice(words) for words in kinds.values() if words for _ in range(count)]
-    return {**kinds, "interrupted": interrupted_words(mixed, count, rng)}
+    return {**kinds, "interrupted": interrupted_words(promise, mixed, count, rng)}
 
 
 def next_symbol_sets(model: PreTrainedModel, alphabet: Alphabet, word: Word) -> list[NextSymbols]:
@@ -180,9 +180,8 @@ def next_symbol_sets(model: PreTrainedModel, alphabet: Alphabet, word: Word) -> 
     piece, _ = best_reading(model, tokens.shape[1])
     sets = []
     for logits in read_logits(model, tokens, piece):
-        sets += [
-            vocabulary.symbols(row) for row in (logits[0, :, vocabulary.answer_ids] > 0).tolist()
-        ]
+        may_follow = logits[0, :, vocabulary.answer_ids] > 0
+        sets += [vocabulary.symbols(row) for row in may_follow.tolist()]
     return sets[1:]
 
 
@@ -276,9 +275,8 @@ class _Trial:
 
 
 def _describe(piece: int | None) -> str:
-    if piece is None:
-        return "whole"
-    return "token by token" if piece == 1 else f"in pieces of {piece:,} tokens"
+    some = "token by token" if piece == 1 else f"in pieces of {piece} tokens"
+    return "whole" if piece is None else some
 
 
 _Batch: TypeAlias = list[tuple[Tokens, list[int]]]

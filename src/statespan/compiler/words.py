@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import accumulate, product
 from random import Random
 from typing import TypeAlias
 
@@ -17,7 +17,7 @@ from statespan.compiler.promise import FIRST_SYMBOL, Promise
 from statespan.errors import LengthError, LimitError
 from statespan.languages.automaton import DFAMachine
 from statespan.languages.machine import State
-from statespan.training import BOS, EOS, PAD, Vocabulary
+from statespan.training import BOS, Vocabulary
 
 __all__ = [
     "Tokens",
@@ -34,11 +34,11 @@ __all__ = [
 Tokens: TypeAlias = list[int]
 
 MONOID_LIMIT = 5_000
-EDGE_STATES = 2_000
-EDGE_WORDS = 4_000
+FINITE_STATES = 2_000
+INFINITE_STATES = 200
+EDGE_TOKENS = 200_000
 LONGEST = 300
 TOKEN_LIMIT = 5_000_000
-IGNORED = (EOS, PAD)
 STICKINESS = (0.0, 0.0, 0.5, 0.9, 0.99, 0.999)
 STICKS_FOR = 2_000
 
@@ -48,15 +48,16 @@ def live_walk(promise: Promise, length: int, rng: Random, *, restarts: bool = Fa
 
     Where no symbol can, a new word begins. A walk tends to repeat its last symbol, to a degree
     that changes, so that counts become large. Without `restarts` it avoids symbols after which no
-    other can follow; with them it does not, and new words and ignored tokens come in at any place.
+    other can follow; with them it does not, and new words and what is ignored come in anywhere.
     """
     tokens, state = [BOS], promise.machine.start
     last, stickiness = BOS, 0.0
+    ignored = promise.ignored if restarts else ()
     while len(tokens) < length:
         if len(tokens) % STICKS_FOR == 1:
             stickiness = rng.choice(STICKINESS)
-        if restarts and rng.random() < 0.02:
-            tokens.append(rng.choice(IGNORED))
+        if ignored and rng.random() < 0.02:
+            tokens.append(rng.choice(ignored))
             continue
         moves = promise.moves(state)
         if not restarts:
@@ -64,7 +65,7 @@ def live_walk(promise: Promise, length: int, rng: Random, *, restarts: bool = Fa
         if not moves or (restarts and rng.random() < 0.002):
             state, last = promise.machine.start, BOS
             stickiness = rng.choice(STICKINESS)
-            tokens.append(BOS if promise.moves(state) else rng.choice((BOS, *IGNORED)))
+            tokens.append(rng.choice((BOS, *(() if promise.moves(state) else promise.ignored))))
             continue
         repeated = [move for move in moves if move[0] == last]
         sticks = bool(repeated) and rng.random() < stickiness
@@ -145,15 +146,16 @@ def near_misses(promise: Promise, count: int, rng: Random) -> list[Tokens]:
 def edge_words(promise: Promise, rng: Random) -> list[Tokens]:
     """Return words that walk every edge of the minimal automaton, and a little on.
 
-    Of a machine with more than 2,000 states the nearest are taken, and of more than 4,000 edges as
-    many at random.
+    Of a machine with too many states the 2,000 nearest are taken, 200 if it has infinitely many,
+    and of too many edges as many, at random, as make 200,000 tokens.
     """
     words = [
         [*access, symbol, rng.choice(promise.symbol_ids), rng.choice(promise.symbol_ids)]
         for access, state in _access_words(promise)
         for symbol in _edges(promise, state)
     ]
-    return words if len(words) <= EDGE_WORDS else rng.sample(words, EDGE_WORDS)
+    tokens = accumulate(map(len, rng.sample(words, len(words))))
+    return rng.sample(words, sum(1 for total in tokens if total <= EDGE_TOKENS))
 
 
 def _edges(promise: Promise, state: State) -> Sequence[int]:
@@ -163,13 +165,14 @@ def _edges(promise: Promise, state: State) -> Sequence[int]:
 
 
 def _access_words(promise: Promise) -> Iterator[tuple[Tokens, State]]:
+    limit = FINITE_STATES if promise.machine.is_finite else INFINITE_STATES
     seen = {promise.machine.start}
     queue: deque[tuple[Tokens, State]] = deque([([BOS], promise.machine.start)])
     while queue:
         access, state = queue.popleft()
         yield access, state
         for symbol, after in promise.moves(state):
-            if after not in seen and len(seen) < EDGE_STATES:
+            if after not in seen and len(seen) < limit:
                 seen.add(after)
                 queue.append(([*access, symbol], after))
 
@@ -231,8 +234,10 @@ def _loop(promise: Promise, rng: Random) -> tuple[Tokens, Tokens]:
     return walk[: first + 1], walk[first + 1 : last + 1]
 
 
-def interrupted_words(words: Sequence[Tokens], count: int, rng: Random) -> list[Tokens]:
-    """Return pieces of `words` one after the other, each from its BOS, with EOS and PAD between."""
+def interrupted_words(
+    promise: Promise, words: Sequence[Tokens], count: int, rng: Random
+) -> list[Tokens]:
+    """Return pieces of `words`, each from its BOS, in a row, with what is ignored in between."""
     made = []
     for _ in range(count if words else 0):
         tokens: Tokens = []
@@ -240,7 +245,7 @@ def interrupted_words(words: Sequence[Tokens], count: int, rng: Random) -> list[
             word = rng.choice(words)
             for token in word[: rng.randint(1, len(word))]:
                 tokens.append(token)
-                while rng.random() < 0.15:
-                    tokens.append(rng.choice(IGNORED))
+                while promise.ignored and rng.random() < 0.15:
+                    tokens.append(rng.choice(promise.ignored))
         made.append(tokens)
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from statespan.evaluation import (
     published_figures,
 )
 from statespan.languages import Language, Sampler, language_from_file, language_from_text
+from statespan.languages.symbols import show_symbols
 from statespan.models import MODELS, ModelConfig, SequenceModel, architecture, build_model
 from statespan.models.mamba import MambaConfig
 from statespan.records import (
@@ -53,6 +54,13 @@ from statespan.training import (
     torch_stream,
     train,
 )
+from statespan.training.initial_weights import (
+    InitialWeights,
+    has_token_outputs,
+    load_initial_weights,
+    read_architecture,
+    read_initial_weights,
+)
 
 __all__ = [
     "EvaluationConfig",
@@ -66,6 +74,7 @@ __all__ = [
 
 DEFAULT_BINS = [(1, 50), (51, 100), (101, 150)]
 AUTOMATON = "automaton.json"
+INITIAL_WEIGHTS = "initial.safetensors"
 
 AtLeast0: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 AtLeast1: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
@@ -96,12 +105,15 @@ class ProbeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             `.json` file, or a regular expression.
         alphabet: the alphabet of an expression, when it is more than the symbols used.
         seed: of all random streams (data, initialization, order, evaluation).
+        initialize_from: a folder whose weights the training starts from: a compiled checkpoint, or
+            the folder `model` of an earlier run. `model` must be what they are of.
         model: the architecture (`name`) and its sizes.
     """
 
     language: str = "012-star-02-star"
     alphabet: list[str] | None = None
     seed: AtLeast0 = 0
+    initialize_from: str | None = None
     model: ModelConfig = MambaConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -127,14 +139,41 @@ class ProbeResult:
 def probe_config(table: Mapping[str, Any]) -> ProbeConfig:
     """Return the config that a table describes; what it leaves out has its default.
 
+    With `initialize_from`, the architecture is that of the weights there.
+
     Raises:
-        ConfigError: an unknown key, a wrong type, or a value out of range.
+        ConfigError: an unknown key, a wrong type, a value out of range, or a model other than
+            that of the weights to start from.
         UnknownNameError: no such model or loss.
+        StorageError: the weights to start from cannot be read.
 
     Example:
         >>> probe_config({"language": "parity", "model": {"name": "lstm", "layers": 1}}).model
         LSTMConfig(layers=1, d_model=64)
     """
+    folder, given = table.get("initialize_from"), table.get("model", {})
+    if not isinstance(folder, str) or not isinstance(given, Mapping):
+        return _to_config(table)
+    model = read_architecture(Path(folder))
+    config = _to_config({**table, "model": {"name": architecture(model), **given}})
+    _check_same_model(config.model, model, given, folder)
+    return msgspec.structs.replace(config, model=model)
+
+
+def _check_same_model(
+    config: ModelConfig, model: ModelConfig, keys: Iterable[str], folder: str
+) -> None:
+    """Check that `config` has the values of `model` at `keys`."""
+    wanted, there = msgspec.to_builtins(config), msgspec.to_builtins(model)
+    for key in sorted(keys, key=lambda key: key != "name"):
+        if wanted[key] != there.get(key):
+            raise ConfigError(
+                f"model.{key} is {wanted[key]!r} in the config, but {there.get(key)!r} in "
+                f"{folder}, whose weights are to start from: leave it out, or use others."
+            )
+
+
+def _to_config(table: Mapping[str, Any]) -> ProbeConfig:
     model_table = table.get("model", {})
     if not isinstance(model_table, Mapping):
         raise ConfigError(f"model must be a table with a name, got {model_table!r}.")
@@ -156,13 +195,18 @@ def probe(config: ProbeConfig, path: Path, *, progress: Progress = lambda *_: No
 
     Raises:
         RunDirectoryError: `path` is not empty.
+        ConfigError: the weights to start from are of another model, alphabet or kind of output.
         EmptyLanguageError: the language has no words.
         LengthError: a bin has no words.
         TrainingError: the loss stopped being finite; the last good checkpoint is kept.
         StorageError: the disk is full, or a file cannot be written.
     """
-    work = _prepare(config, _language(config, Path(config.language)), progress)
+    language = _language(config, Path(config.language))
     files: list[tuple[str, bytes]] = []
+    if config.initialize_from is not None:
+        content = _initial_weights(config, language, config.initialize_from).content
+        files.append((INITIAL_WEIGHTS, content))
+    work = _prepare(config, language, progress)
     if config.language.endswith(".json"):
         files.append((AUTOMATON, read_bytes(Path(config.language))))
     directory = RunDirectory.create(path, config, files=files)
@@ -182,7 +226,7 @@ def resume_probe(path: Path, *, progress: Progress = lambda *_: None) -> ProbeRe
     with directory.lock():
         records = _finished_records(directory)
         if not records:
-            config = probe_config(directory.config_table())
+            config = _to_config(directory.config_table())
             language = _language(config, path / AUTOMATON)
             work = _prepare(config, language, progress)
             records = _run(directory, config, *work, progress)
@@ -194,6 +238,25 @@ def _language(config: ProbeConfig, automaton: Path) -> Language:
         language = language_from_file(automaton)
         return dataclasses.replace(language, name=Path(config.language).stem)
     return language_from_text(config.language, alphabet=config.alphabet)
+
+
+def _initial_weights(config: ProbeConfig, language: Language, folder: str) -> InitialWeights:
+    """Read the weights in `folder`, which must be for this model and this language."""
+    if not has_token_outputs(config.training.loss):
+        raise ConfigError(
+            "initialize_from needs a loss with one output a token, as symbols has; training.loss "
+            f"{config.training.loss} has one a set of next symbols."
+        )
+    initial = read_initial_weights(Path(folder))
+    keys = msgspec.to_builtins(config.model)
+    _check_same_model(config.model, initial.model, keys, folder)
+    if initial.alphabet != language.alphabet:
+        raise ConfigError(
+            f"the weights in {folder} are for the alphabet {show_symbols(initial.alphabet)}, but "
+            f"{language.name} has {show_symbols(language.alphabet)}: both must have the same "
+            "symbols, in the same order."
+        )
+    return initial
 
 
 def _published(language: Language) -> Published | None:
@@ -284,6 +347,8 @@ def _train(
         num_outputs=readout.num_outputs,
         generator=torch_stream(config.seed, "initialization"),
     )
+    if config.initialize_from is not None:
+        load_initial_weights(directory.path / INITIAL_WEIGHTS, model)
     checkpoint = directory.path / "checkpoint.safetensors"
     done = checkpoint_step(checkpoint)
     log = "training.jsonl"

@@ -1,6 +1,12 @@
 """Language models: layers and whole models, each an architecture of the field in one file."""
 
-from statespan.models import lstm, mamba, mamba2, transformer  # noqa: F401  (register themselves)
+from statespan.models import (  # noqa: F401  (register themselves)
+    diagonal,
+    lstm,
+    mamba,
+    mamba2,
+    transformer,
+)
 from statespan.models.model import (
     MODELS,
     ModelConfig,

@@ -35,7 +35,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     Attributes:
         loss: "symbols" (binary cross-entropy a symbol), "class-mse" or "class-cross-entropy"
             (over the sets of next symbols, as in the seed paper).
-        steps: optimizer steps (AdamW), each over `batch_size` words.
+        steps: optimizer steps (AdamW), each over `batch_size` words; with 0, the weights stay.
         schedule: "cosine" (down to 0 over the steps) or "constant", after `warmup` steps.
         clip: the largest norm of the gradient; 0 for no limit.
         report_every: steps between two records, each with a checkpoint.
@@ -43,7 +43,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """
 
     loss: str = "symbols"
-    steps: AtLeast1 = 600
+    steps: AtLeast0 = 600
     batch_size: AtLeast1 = 32
     learning_rate: Positive = 2e-3
     weight_decay: NotNegative = 0.01

@@ -257,7 +257,7 @@ class Program:
 
     def _mixer(self, layer: Layer) -> dict[str, Tensor]:
         size = self.expand * self.width
-        spare = [Channel("", {}, gate={})] * (size - len(layer.channels))
+        spare = [Channel("", {}, gate={}, taps=(0, 0))] * (size - len(layer.channels))
         channels = [*layer.channels, *spare]
         numbers = {channel.name: i for i, channel in enumerate(layer.channels)}
         projection = torch.zeros(self.rank + 2, size, dtype=torch.float64)

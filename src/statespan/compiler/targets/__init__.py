@@ -1,7 +1,9 @@
 """The architectures that the compiler writes weights for, one file each."""
 
-from statespan.compiler.targets.mamba import mamba_weights
-from statespan.compiler.targets.mamba2 import mamba2_weights
+import statespan.compiler.targets.diagonal
+import statespan.compiler.targets.mamba
+import statespan.compiler.targets.mamba2
+import statespan.compiler.targets.olmo_hybrid  # noqa: F401  (registers, as those above)
 from statespan.compiler.targets.target import TARGETS, Target
 
-__all__ = ["TARGETS", "Target", "mamba2_weights", "mamba_weights"]
+__all__ = ["TARGETS", "Target"]

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from statespan.compiler.cascade import Cascade, Conditions
+from statespan.compiler.closed_forms import mamba_weights as closed_form_weights
 from statespan.compiler.model_plan import ModelPlan, can_fold, plan_model
 from statespan.compiler.residual import AMPLITUDE, WIDTH_STEP, Form
 from statespan.compiler.targets.target import TARGETS, Target
@@ -154,9 +155,7 @@ def _answering_memory(plan: ModelPlan, component: int, memory: int) -> Iterator[
             if label is not None:
                 gate = plan.stream.conjunction(None, rest, "after")
                 outputs = plan.answer(label)
-                yield _Channel(
-                    condition, memory, gate=gate, outputs=outputs, steps=not written
-                )
+                yield _Channel(condition, memory, gate=gate, outputs=outputs, steps=not written)
                 written = True
         if not written:
             yield _Channel(condition, memory)
@@ -278,4 +277,7 @@ def _config(plan: ModelPlan, width: int, expand: int, rank: int, layers: int) ->
     }
 
 
-TARGETS.add("mamba", Target("mamba", "Mamba", mamba_weights, robust=True))
+TARGETS.add(
+    "mamba",
+    Target("mamba", "Mamba", mamba_weights, from_closed_form=closed_form_weights, robust=True),
+)

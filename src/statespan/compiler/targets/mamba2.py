@@ -263,9 +263,7 @@ class _Mixer:
             self.out_proj[target, place] = AMPLITUDE * units * (DOMINANT**2 / active)
 
 
-def _config(
-    plan: ModelPlan, width: int, expand: int, head_dim: int, layers: int
-) -> dict[str, Any]:
+def _config(plan: ModelPlan, width: int, expand: int, head_dim: int, layers: int) -> dict[str, Any]:
     return {
         "model_type": "mamba2",
         "architectures": ["Mamba2ForCausalLM"],

@@ -21,6 +21,7 @@ from torch import Tensor
 from statespan.compiler.cascade import Cascade
 from statespan.compiler.reflections import reflection_system
 from statespan.compiler.residual import AMPLITUDE, Form, answer_columns
+from statespan.compiler.rotations import rotation_system
 from statespan.compiler.targets.olmo_layers import (
     CONSTANT,
     Detector,
@@ -32,6 +33,7 @@ from statespan.compiler.targets.olmo_layers import (
     outer_tensors,
 )
 from statespan.compiler.targets.olmo_reflections import INERT_BLOCK, REMARKS, reflection_weights
+from statespan.compiler.targets.olmo_rotations import rotation_weights
 from statespan.compiler.targets.olmo_stream import OlmoStream, Schedule
 from statespan.compiler.targets.target import TARGETS, Target
 from statespan.compiler.weights import Block, Plan, Weights
@@ -58,9 +60,15 @@ def olmo_hybrid_weights(cascade: Cascade) -> Weights:
 
 
 def olmo_hybrid_weights_of_automaton(dfa: DFA) -> Weights | None:
-    """Return the weights of `dfa` in one linear layer, None if it is no reflection group."""
-    system = reflection_system(dfa)
-    return None if system is None else reflection_weights(system)
+    """Return the weights of `dfa` if its letters reflect or turn, else None.
+
+    Reflections take one linear-attention layer, turns of a triangle two.
+    """
+    reflections = reflection_system(dfa)
+    if reflections is not None:
+        return reflection_weights(reflections)
+    rotations = rotation_system(dfa)
+    return None if rotations is None else rotation_weights(rotations)
 
 
 @final
@@ -101,9 +109,10 @@ class _Program:
             if component.flips:
                 yield from self._turning(number, fired, value)
                 continue
-            for kind, late in (("before", True), ("after", False)):
-                for channel in self.stream.channels(kind, number, value):
-                    yield Head((fired,), written, constant(1), {channel: 1}, late=late)
+            for channel in self.stream.channels("before", number, value):
+                yield Head((fired,), written, constant(1), {channel: 1}, late=True)
+            for channel in self.stream.channels("after", number, value):
+                yield Head((fired,), written, constant(1), {channel: 1})
 
     def _turning(self, number: int, fired: Form, value: int) -> Iterator[Head]:
         """Yield the heads of a flipped component that are filled where `value` is written."""
@@ -151,7 +160,7 @@ class _Program:
         """Return what each token is embedded as, in units: letters, their events, the default."""
         vocabulary = Vocabulary(self.cascade.alphabet)
         units = torch.zeros(vocabulary.size, width, dtype=torch.float64)
-        tokens = {letter: token for letter, token in enumerate(vocabulary.answer_ids[:-1])}
+        tokens = dict(enumerate(vocabulary.answer_ids[:-1]))
         tokens[self.cascade.restart] = BOS
         for letter, token in tokens.items():
             if self.stream.classes[letter] != self.stream.classes[-1]:

@@ -7,10 +7,12 @@ answer, where the signs of all heads are added up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Final
 
 import torch
+from torch import Tensor
 
 from statespan.compiler.reflection_heads import ReflectionHead
 from statespan.compiler.reflections import Normal, ReflectionSystem
@@ -27,7 +29,16 @@ from statespan.compiler.targets.olmo_layers import (
 from statespan.compiler.weights import Block, Group, Plan, Weights
 from statespan.training import BOS, EOS, PAD, Vocabulary
 
-__all__ = ["INERT_BLOCK", "REMARKS", "reflection_weights"]
+__all__ = [
+    "ANSWER",
+    "INERT_BLOCK",
+    "REMARKS",
+    "RESTART",
+    "answer_rows",
+    "reflection_weights",
+    "show_heads",
+    "vector_heads",
+]
 
 INERT_BLOCK = Block((), (), "full attention that adds nothing: transformers wants such a layer")
 
@@ -36,9 +47,9 @@ REMARKS = (
     "Checked with the reference kernels of transformers, not with flash-linear-attention.",
 )
 
-ANSWER = 1
+ANSWER: Final = 1
 
-RESTART = 2
+RESTART: Final = 2
 
 START_SCALE = Fraction(1, 2)
 """Keys and queries are whole numbers times 64: silu leaves them as they are."""
@@ -51,7 +62,7 @@ def reflection_weights(system: ReflectionSystem) -> Weights:
     """Return the weights of `system` for `transformers.OlmoHybridForCausalLM`."""
     normals = list(dict.fromkeys(normal for normal in system.normals if normal is not None))
     channels = {normal: RESTART + 1 + number for number, normal in enumerate(normals)}
-    layer = Layer([_head(head, channels) for head in system.heads])
+    layer = Layer(vector_heads(system, channels))
     shape = Shape.of([layer], channels=2 + len(normals))
     vocabulary = Vocabulary(system.alphabet)
     units = torch.zeros(vocabulary.size, shape.width, dtype=torch.float64)
@@ -59,22 +70,34 @@ def reflection_weights(system: ReflectionSystem) -> Weights:
     for token, normal in zip(vocabulary.answer_ids[:-1], system.normals, strict=True):
         if normal is not None:
             units[token, channels[normal]] = 1
-    logits = torch.zeros(vocabulary.size, shape.width, dtype=torch.float64)
-    logits[:, CONSTANT] = AMPLITUDE
-    logits[[BOS, PAD], CONSTANT] = -AMPLITUDE
-    sign = -AMPLITUDE if system.complement else AMPLITUDE
-    logits[EOS, CONSTANT] = -sign * (len(system.heads) - 1)
-    logits[EOS, ANSWER] = sign
     return Weights(
         config=model_config(system.alphabet, shape, 1),
-        tensors=outer_tensors([layer], shape, units=units, head=logits),
+        tensors=outer_tensors(
+            [layer], shape, units=units, head=answer_rows(vocabulary, system, shape.width)
+        ),
         alphabet=system.alphabet,
         plan=_plan(system, normals),
         remarks=REMARKS,
     )
 
 
-def _head(head: ReflectionHead, channels: dict[Normal, int]) -> Head:
+def answer_rows(vocabulary: Vocabulary, system: ReflectionSystem, width: int) -> Tensor:
+    """Return the weights of the logits: all symbols may follow, and the signs tell the end."""
+    rows = torch.zeros(vocabulary.size, width, dtype=torch.float64)
+    rows[:, CONSTANT] = AMPLITUDE
+    rows[[BOS, PAD], CONSTANT] = -AMPLITUDE
+    sign = -AMPLITUDE if system.complement else AMPLITUDE
+    rows[EOS, CONSTANT] = -sign * (len(system.heads) - 1)
+    rows[EOS, ANSWER] = sign
+    return rows
+
+
+def vector_heads(system: ReflectionSystem, channels: Mapping[Normal, int]) -> list[Head]:
+    """Return the heads that reflect where the channel of a normal is 1, and add their signs."""
+    return [_head(head, channels) for head in system.heads]
+
+
+def _head(head: ReflectionHead, channels: Mapping[Normal, int]) -> Head:
     keys = []
     for i, entry in enumerate(head.start):
         reflected = {channel: normal[i] for normal, channel in channels.items()}
@@ -102,15 +125,20 @@ def _plan(system: ReflectionSystem, normals: Sequence[Normal]) -> Plan:
     number = {normal: 1 + index for index, normal in enumerate(normals)}
     ignored = count + 1
     classes = [ignored if normal is None else number[normal] for normal in system.normals]
-    shown = "; ".join(
+    block = Block(("letter",), ("signs",), show_heads(system))
+    return Plan((letters, answer), (block, INERT_BLOCK), (*classes, 0, ignored))
+
+
+def show_heads(system: ReflectionSystem) -> str:
+    """Return what a layer does, in words."""
+    most = len(system.heads)
+    normals = "; ".join(
         f"{symbol} in ({', '.join(map(str, normal))})"
         for symbol, normal in zip(system.alphabet, system.normals, strict=True)
         if normal is not None
     )
     heads = ", ".join(f"{list(head.start)} seen from {list(head.query)}" for head in system.heads)
-    remark = (
-        f"reflects {most} vector{'s' * (most > 1)} of {system.dimension} numbers: {shown}; "
+    return (
+        f"reflects {most} vector{'s' * (most > 1)} of {system.dimension} numbers: {normals}; "
         f"start and query: {heads}; adds the sign"
     )
-    block = Block(("letter",), ("signs",), remark)
-    return Plan((letters, answer), (block, INERT_BLOCK), (*classes, 0, ignored))
