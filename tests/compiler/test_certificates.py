@@ -23,7 +23,8 @@ def by_states(compiled: CompiledModel, **options):
 
 
 def by_blocks(compiled: CompiledModel, **options):
-    assert compiled.cascade is not None and compiled.dfa is not None
+    assert compiled.cascade is not None
+    assert compiled.dfa is not None
     return certify_blocks(compiled.model, compiled.plan, compiled.cascade, compiled.dfa, **options)
 
 
@@ -117,7 +118,8 @@ def test_the_folder_gets_its_certificate(tmp_path):
     certificate = certify(tmp_path / "model")
     assert certificate.proves
     written = json.loads((tmp_path / "model" / "certificate.json").read_text())
-    assert written["proves"] and written["states"] == certificate.states
+    assert written["proves"]
+    assert written["states"] == certificate.states
     assert set(written["versions"]) == {"statespan", "torch", "transformers"}
 
 

@@ -467,7 +467,7 @@ def test_swings_are_found() -> None:
 def test_every_pass_has_a_section(make: Callable[[Cascade], object]) -> None:
     cascade, dfa = no_three_zeros()
     weights = mamba_weights(cascade) if make is mamba_weights else mamba2_weights(cascade)
-    text = explain(cascade, dfa, weights.plan, weights=weights)
+    text = explain(cascade, dfa, weights.plan, tensors=weights.tensors)
     for heading in ("minimal automaton", "cascade", "may follow", "program of layers", "weights"):
         assert re.search(rf"^\d\. .*{heading}", text, re.MULTILINE), heading
     assert max(map(len, text.splitlines())) <= 100

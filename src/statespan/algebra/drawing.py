@@ -51,7 +51,7 @@ def draw_judgment(judgment: Judgment) -> str:
     size = judgment.monoid_size
     if size > MAX_ELEMENTS:
         raise LimitError(f"at most {MAX_ELEMENTS} elements of a monoid are drawn, got {size}.")
-    automaton, width, height = _draw_automaton(dfa)
+    automaton, width, height = automaton_parts(dfa)
     boxes = judgment.analysis.green.egg_boxes
     diagram, box_width, box_height = _draw_egg_boxes(boxes, judgment.analysis.monoid, height + 40)
     total_width, total_height = max(width, box_width), height + 40 + box_height
@@ -76,7 +76,7 @@ def _text(x: float, y: float, text: str, *, anchor: str = "middle", kind: str = 
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css}>{escape(text)}</text>'
 
 
-def _draw_automaton(dfa: DFA) -> tuple[list[str], float, float]:
+def automaton_parts(dfa: DFA) -> tuple[list[str], float, float]:
     states = [q for q in range(dfa.num_states) if not _is_dead(dfa, q)]
     spread = max(70.0, 26.0 * len(states))
     center = spread + 90

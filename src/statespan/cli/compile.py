@@ -33,7 +33,7 @@ def compile_language(
     form: Annotated[
         str,
         typer.Option(
-            help="cascade, closed (the paper's own construction), or auto: a cascade if there is one."
+            help="cascade, closed (the paper's construction), or auto: a cascade if there is one."
         ),
     ] = "auto",
     robust: Annotated[
@@ -81,9 +81,7 @@ def compile_language(
         if out is not None:
             compiled.save_pretrained(out, verification=verification)
     if draw is not None:
-        from statespan.compiler import draw_passes
-
-        write_atomically(draw, draw_passes(compiled).encode())
+        write_atomically(draw, compiled.draw().encode())
     if json:
         print_json(_facts(compiled, verification, out))
     else:
@@ -123,7 +121,6 @@ def _print(
     *,
     explain: bool,
 ) -> None:
-    from statespan.compiler import explain as say
     from statespan.compiler.card import size_lines, verification_lines
 
     report = compiled.report
@@ -132,7 +129,7 @@ def _print(
     print_text(*(f"  {line}" for line in report.remarks))
     print_text(f"  verdict: {report.verdict}")
     if explain:
-        print_text("", say(compiled))
+        print_text("", compiled.explain())
     if verification is not None:
         print_text("", *verification_lines(verification))
     if out is not None:

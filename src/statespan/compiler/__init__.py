@@ -2,8 +2,8 @@
 
 from statespan.compiler.cascade import Cascade
 from statespan.compiler.certificate import Certificate
-from statespan.compiler.certify import certify
-from statespan.compiler.compile import compile  # noqa: A004
+from statespan.compiler.certification import certify
+from statespan.compiler.compilation import compile  # noqa: A004
 from statespan.compiler.compiled_model import CompiledModel
 from statespan.compiler.decomposition import decompose
 from statespan.compiler.manifest import Report

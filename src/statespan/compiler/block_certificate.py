@@ -73,7 +73,8 @@ def _certify(
     wrong = [_fault(f"the cascade: {fault}")] if fault else []
     wrong += facts.check_embeddings(model)
     states = transitions = 0
-    layers = list(model.base_model.layers)
+    blocks: Any = model.base_model.layers
+    layers = list(blocks)
     for number, layer in enumerate(layers):
         if wrong:
             break
@@ -132,11 +133,12 @@ class _Facts:
         """Return the value of every group on a step, once all are written."""
         return self._values[before, letter]
 
-    def defaults(self, model: PreTrainedModel) -> Tensor:
+    def defaults(self, model: Any) -> Tensor:
         """Return the stream that BOS begins with: every group but the letter at its default."""
-        return model.get_input_embeddings().weight[BOS].float()
+        row: Tensor = model.get_input_embeddings().weight[BOS].float()
+        return row
 
-    def check_embeddings(self, model: PreTrainedModel) -> list[WrongAnswer]:
+    def check_embeddings(self, model: Any) -> list[WrongAnswer]:
         """Check that tokens differ in the letter only, and that all codes have one length."""
         table = model.get_input_embeddings().weight.detach().float()
         faults = [
@@ -155,7 +157,7 @@ class _Facts:
                 faults.append(_fault(f"the embedding of token {token}"))
         return faults
 
-    def check_head(self, model: PreTrainedModel) -> list[WrongAnswer]:
+    def check_head(self, model: Any) -> list[WrongAnswer]:
         """Check the sign of every logit for every answer that can be reached, at every letter."""
         head = model.get_output_embeddings()
         used = [i for i in self.touched(head.weight, dim=0) if i in self.known]

@@ -59,10 +59,12 @@ def _about(report: Report, language: Language) -> list[str]:
     if report.valid_prefixes_only:
         promise = "every prefix of a word of the language"
     return [
-        f"The language is over the symbols {show_symbols(language.alphabet)}. The weights were not "
-        f"trained: they were written down. After BOS and {promise}, the logit of a symbol is "
-        "positive exactly if it may follow, and that of EOS exactly if the prefix is a word. BOS "
-        "begins anew, EOS and PAD are ignored.",
+        (
+            f"The language is over the symbols {show_symbols(language.alphabet)}. The weights were "
+            f"not trained: they were written down. After BOS and {promise}, the logit of a symbol is "
+            "positive exactly if it may follow, and that of EOS exactly if the prefix is a word. BOS "
+            "begins anew, EOS and PAD are ignored."
+        ),
         *(["", *report.remarks] if report.remarks else []),
     ]
 
@@ -70,8 +72,10 @@ def _about(report: Report, language: Language) -> list[str]:
 def size_lines(report: Report) -> list[str]:
     """Return the sizes of a model, a line each."""
     lines = [
-        f"{report.layers} layers, width {report.d_model}, state {report.d_state}, "
-        f"{report.parameters:,} parameters, {report.dtype}",
+        (
+            f"{report.layers} layers, width {report.d_model}, state {report.d_state}, "
+            f"{report.parameters:,} parameters, {report.dtype}"
+        ),
         f"smallest distance of a logit from 0, as measured: {report.margin:g}",
     ]
     if report.levels is not None:
@@ -96,9 +100,11 @@ def verification_lines(verification: Verification) -> list[str]:
         for check in verification.checks
     ]
     return [
-        f"{verification.positions:,} positions checked through the forward pass of `transformers`, "
-        f"{verification.errors:,} errors; {verification.dtype}, smallest distance of a logit from "
-        f"0: {verification.margin:g}.",
+        (
+            f"{verification.positions:,} positions checked through the forward pass of "
+            f"`transformers`, {verification.errors:,} errors; {verification.dtype}, smallest distance of a logit from "
+            f"0: {verification.margin:g}."
+        ),
         "",
         "| words | number | positions | errors |",
         "| --- | ---: | ---: | ---: |",

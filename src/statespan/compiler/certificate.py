@@ -93,10 +93,10 @@ def recurrent_layers(model: PreTrainedModel) -> list[int]:
         InputError: another layer is there that adds something to the stream.
     """
     kinds = model.config.layer_types
+    layers: Any = model.base_model.layers
     for number, kind in enumerate(kinds):
         if kind != "linear_attention":
-            layer = model.base_model.layers[number]
-            for linear in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            for linear in (layers[number].self_attn.o_proj, layers[number].mlp.down_proj):
                 if linear.weight.any():
                     raise InputError(
                         f"layer {number} is a {kind} layer that adds to the stream: only recurrent "

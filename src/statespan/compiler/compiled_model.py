@@ -18,7 +18,10 @@ from statespan.compiler.block_certificate import BLOCK_STATE_LIMIT, certify_bloc
 from statespan.compiler.card import model_card
 from statespan.compiler.cascade import Cascade
 from statespan.compiler.certificate import STATE_LIMIT, Certificate, Progress, certify_states
-from statespan.compiler.folder import load_model, write_folder
+from statespan.compiler.drawing import draw_passes
+from statespan.compiler.explain import explain
+from statespan.compiler.folder import write_folder
+from statespan.compiler.hidden_states import draw_hidden_states
 from statespan.compiler.manifest import (
     MANIFEST,
     Manifest,
@@ -34,7 +37,7 @@ from statespan.compiler.verification import Verification, next_symbol_sets, veri
 from statespan.compiler.weights import Plan
 from statespan.errors import InputError
 from statespan.languages import DFA, Language, NextSymbols, Word
-from statespan.records import read_bytes, write_atomically
+from statespan.records import read_bytes
 
 __all__ = ["CERTIFICATE", "VERIFICATION", "CompiledModel"]
 
@@ -111,6 +114,36 @@ class CompiledModel:
             SymbolError: a symbol is not in the alphabet (named, with its position).
         """
         return next_symbol_sets(self.model, self.language.alphabet, word)
+
+    def explain(self) -> str:
+        """Return in words what each pass made; for a closed form, what each block does."""
+        if self.cascade is not None and self.dfa is not None:
+            return explain(self.cascade, self.dfa, self.plan, tensors=self.tensors)
+        blocks = enumerate(self.plan.blocks, start=1)
+        return "\n".join(f"Block {number}: {block.remark}" for number, block in blocks)
+
+    def draw(self) -> str:
+        """Return an SVG of the automaton, the cascade and the layers.
+
+        Raises:
+            InputError: the weights come from a closed form, which has no such passes.
+        """
+        if self.cascade is None or self.dfa is None:
+            raise InputError(
+                f"a {self.report.form} has no automaton and cascade to draw: use form='cascade'."
+            )
+        return draw_passes(self.cascade, self.dfa, self.plan)
+
+    def draw_hidden_states(self, word: Word) -> bytes:
+        """Return a PNG of what the model holds after each symbol of a word of up to 120 symbols.
+
+        Raises:
+            InputError: the weights come from a closed form, or the word is too long.
+            SymbolError: a symbol is not in the alphabet.
+        """
+        if self.cascade is None:
+            raise InputError(f"a {self.report.form} has no cascade whose facts could be drawn.")
+        return draw_hidden_states(self.model, self.cascade, self.plan, word)
 
     def save_pretrained(
         self,

@@ -9,7 +9,7 @@ from html import escape
 from itertools import pairwise
 from typing import final
 
-from statespan.algebra.drawing import ARROW_TIP, STYLE, _draw_automaton
+from statespan.algebra.drawing import ARROW_TIP, STYLE, automaton_parts
 from statespan.compiler.cascade import Cascade
 from statespan.compiler.explain import rule_lines
 from statespan.compiler.layer_program import layer_program
@@ -102,7 +102,7 @@ Drawn = tuple[list[str], float, float]
 
 def _panels(cascade: Cascade, dfa: DFA, plan: Plan | None) -> Iterator[tuple[str, Drawn]]:
     if dfa.num_states <= MAX_STATES:
-        yield "The minimal automaton (without its dead state)", _draw_automaton(dfa)
+        yield "The minimal automaton (without its dead state)", automaton_parts(dfa)
     else:
         note = f"The minimal automaton has {dfa.num_states} states: too many to draw"
         yield note, ([], 0.0, 0.0)

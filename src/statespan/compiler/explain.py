@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
+
+from torch import Tensor
 
 from statespan.compiler.cascade import Cascade, Component, Conditions, Term, next_symbols_of_states
 from statespan.compiler.layer_program import layer_program, name_group
 from statespan.compiler.meanings import ComponentMeaning, component_meanings, shortest_words
 from statespan.compiler.phrases import join_words, name_symbol, name_symbols
 from statespan.compiler.residual import answer_columns
-from statespan.compiler.weights import Plan, Weights
+from statespan.compiler.weights import Plan
 from statespan.languages import END, Alphabet, NextSymbols
 from statespan.languages.automaton import DFA
 
@@ -25,12 +27,16 @@ MAX_CASES = 10_000
 
 
 def explain(
-    cascade: Cascade, dfa: DFA, plan: Plan | None = None, *, weights: Weights | None = None
+    cascade: Cascade,
+    dfa: DFA,
+    plan: Plan | None = None,
+    *,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> str:
     """Return what each pass made, as plain text with headings, at most 100 columns wide.
 
     `dfa` is the minimal automaton that `cascade` was made from; `plan` says what is where in the
-    model; `weights`, where given, adds their sizes.
+    model; `tensors`, the weights, add their sizes.
     """
     sections = [
         ("The minimal automaton", _automaton_lines(dfa)),
@@ -39,8 +45,8 @@ def explain(
     ]
     if plan is not None:
         sections.append(("The program of layers", _program_lines(cascade, plan)))
-    if weights is not None:
-        sections.append(("The weights", _weight_lines(weights)))
+    if tensors is not None:
+        sections.append(("The weights", _weight_lines(tensors)))
     text = []
     for number, (title, lines) in enumerate(sections, start=1):
         heading = f"{number}. {title}"
@@ -216,20 +222,15 @@ def _answer_lines(cascade: Cascade, plan: Plan) -> Iterator[str]:
             yield f"    {symbol} may follow when {sign}answer {place[0]}"
 
 
-def _weight_lines(weights: Weights) -> Iterator[str]:
-    config = weights.config
-    layers = config.get("num_hidden_layers")
-    yield f"{config.get('model_type')}: {weights.num_parameters:,} weights in {layers} layers."
-    shapes: dict[tuple[str, tuple[int, ...]], int] = {}
-    for name, tensor in weights.tensors.items():
-        key = (re.sub(r"\.\d+\.", ".*.", name), tuple(tensor.shape))
-        shapes[key] = shapes.get(key, 0) + 1
-    for (name, shape), count in shapes.items():
-        times = f"{count} times " if count > 1 else ""
-        nonzero = sum(
-            int(tensor.count_nonzero())
-            for other, tensor in weights.tensors.items()
-            if re.sub(r"\.\d+\.", ".*.", other) == name
-        )
-        yield f"  {name}: {times}{' × '.join(map(str, shape)) or '1'}, {nonzero:,} not zero"
-    yield from (f"{remark}" for remark in weights.remarks)
+def _weight_lines(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Yield each kind of tensor, those of all layers together."""
+    kinds: dict[tuple[str, tuple[int, ...]], list[Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind = re.sub(r"\.\d+\.", ".*.", name)
+        kinds.setdefault((kind, tuple(tensor.shape)), []).append(tensor)
+    yield f"{sum(tensor.numel() for tensor in tensors.values()):,} weights."
+    for (kind, shape), members in kinds.items():
+        times = f"{len(members)} times " if len(members) > 1 else ""
+        size = " × ".join(map(str, shape)) or "1"
+        nonzero = sum(int(tensor.count_nonzero()) for tensor in members)
+        yield f"  {kind}: {times}{size}, {nonzero:,} not zero"

@@ -11,7 +11,7 @@ import msgspec
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from transformers.utils import ModelOutput
+from transformers.models.mamba.modeling_mamba import MambaCausalLMOutput
 
 from statespan.compiler.folder import MARK, build_model, prepare_folder
 from statespan.models import MODELS
@@ -96,11 +96,11 @@ class OwnCausalModel(nn.Module):
 
     def forward(
         self, input_ids: Tensor, cache_params: Any = None, use_cache: bool = False
-    ) -> ModelOutput:
+    ) -> MambaCausalLMOutput:
         """Return the logits and, if asked for, the state as `cache_params`."""
         output = self.inner(input_ids, cache_params)
         state = {"cache_params": output.state} if use_cache else {}
-        return ModelOutput(logits=output.logits, **state)
+        return MambaCausalLMOutput(logits=output.logits, **state)
 
 
 @final

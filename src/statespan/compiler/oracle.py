@@ -1,4 +1,4 @@
-"""What a compiled model must say, state by state: the exact meaning that all checks compare with."""
+"""What a compiled model must say, state by state: the meaning that searches compare with."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from statespan.errors import LimitError
 
 __all__ = ["Realization", "realize"]
 
+TABLE_LIMIT = 40_000
 TERM_LIMIT = 400
 READOUT_SEARCH = 2_000
 MANY_ANSWERS = 6
@@ -59,7 +60,8 @@ def realize(encoding: Encoding, *, flips: bool, limit: int) -> Realization | Non
     whether a component of two values may be flipped.
 
     Raises:
-        LimitError: the components reach more than `limit` values, or one takes over 400 terms.
+        LimitError: the components reach more than `limit` values, or one takes over 40,000 cases
+            or 400 terms.
     """
     search = _Search(encoding, flips=flips, limit=limit)
     for component in range(len(encoding.sizes)):
@@ -95,6 +97,10 @@ class _Search:
         else:
             return False
         sizes = [self.encoding.num_letters, *(self.sizes[c] for c in reads)]
+        if len(table) > TABLE_LIMIT:
+            raise LimitError(
+                f"the rules of a component have {len(table):,} cases, more than {TABLE_LIMIT:,}."
+            )
         cubes = cover_table(sizes, table, free=size)
         if len(cubes) > TERM_LIMIT:
             raise LimitError(f"a component of the cascade needs more than {TERM_LIMIT} terms.")

@@ -106,9 +106,9 @@ class Stream:
         if len(group.channels) == len(group.codes):
             wanted = {group.channels[v]: Fraction(1) for v in sorted(values)}
             return Form(wanted, Fraction(0))
-        sign = {(0,): -1, (1,): 1}.get(tuple(sorted(values)), 0)
-        if sign == 0:
+        if len(values) != 1:
             return Form({}, Fraction(len(values), 2))
+        sign = 1 if 1 in values else -1
         return Form({group.channels[0]: Fraction(sign, 2)}, Fraction(1, 2))
 
     def constant(self) -> Form:
@@ -153,11 +153,10 @@ def letter_classes(cascade: Cascade) -> list[int]:
     """
     terms = [term for component in cascade.components for term in component.terms]
     classes: dict[tuple[bool, ...], int] = {}
-    numbers = [
+    return [
         classes.setdefault(tuple(letter in term.letters for term in terms), len(classes))
         for letter in range(cascade.restart + 2)
     ]
-    return numbers
 
 
 def answer_columns(

@@ -144,8 +144,8 @@ def _memory(
 def _answering_memory(plan: ModelPlan, component: int, memory: int) -> Iterator[_Channel]:
     """Yield a memory whose channels come once for each gate that the answers ask for."""
     answers: dict[Conditions, list[tuple[frozenset[int], int]]] = {}
-    for values, rest, label in plan.folded[component]:
-        answers.setdefault(rest, []).append((values, label))
+    for values, rest, answer in plan.folded[component]:
+        answers.setdefault(rest, []).append((values, answer))
     for term in plan.cascade.components[component].terms:
         assert term.value is not None
         condition = plan.condition(term, "before")
@@ -192,8 +192,8 @@ class _Mixer:
         self.x_proj[self.rank :, 0] = float(STATE_SCALE / SATURATION)
         place = 1
         for channel in block:
-            for part in self._parts(channel):
-                self._put(place, channel, plan, *part)
+            for ramp in self._ramps():
+                self._put(place, channel, plan, *ramp)
                 place += 1
         return {
             "in_proj.weight": self.in_proj,
@@ -207,7 +207,7 @@ class _Mixer:
             "out_proj.weight": self.out_proj,
         }
 
-    def _parts(self, channel: _Channel) -> list[tuple[int, Fraction, int, Fraction]]:
+    def _ramps(self) -> list[tuple[int, Fraction, int, Fraction]]:
         """Return (scale, offset, sign, size of the whole) of the ramps that detect.
 
         A ramp is relu(scale · (literals - all of them) + offset). One alone is 0 or 128; the

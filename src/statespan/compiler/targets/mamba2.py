@@ -217,7 +217,7 @@ class _Mixer:
         number = -(-len(squares) // self.head_dim)
         for head in block:
             for first in range(0, len(head.channels), self.head_dim):
-                self._put_step(number, head, plan)
+                self._put_step(number, head)
                 for place, channel in enumerate(head.channels[first : first + self.head_dim]):
                     self._put(number * self.head_dim + place, channel, head, plan)
                 number += 1
@@ -237,7 +237,7 @@ class _Mixer:
         for source, value in form.coefficients.items():
             self.in_proj[row, source] += float(scale * value)
 
-    def _put_step(self, number: int, head: _Head, plan: ModelPlan) -> None:
+    def _put_step(self, number: int, head: _Head) -> None:
         if head.event is None:
             return
         row = 2 * self.channels + 2 + number

@@ -134,8 +134,8 @@ def _closed(language: Language, target: Target) -> _Made:
     weights = None if spec is None else target.from_closed_form(spec)
     if weights is None:
         raise InputError(
-            f"{language.name} has no closed form for {target.name}: the flip-flop language, bounded "
-            "Dyck languages and counters do."
+            f"{language.name} has no closed form for {target.name}: the flip-flop language, "
+            "bounded Dyck languages and counters do."
         )
     return _Made("closed form", weights)
 

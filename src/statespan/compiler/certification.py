@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from statespan.compiler.block_certificate import BLOCK_STATE_LIMIT
-from statespan.compiler.certificate import STATE_LIMIT, Certificate, Progress
 from statespan.compiler.card import model_card
+from statespan.compiler.certificate import STATE_LIMIT, Certificate, Progress
 from statespan.compiler.compiled_model import CERTIFICATE, VERIFICATION, CompiledModel
 from statespan.compiler.folder import CARD
 from statespan.compiler.verification import Verification
