@@ -41,6 +41,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!statespan\.).*"),
     ("py:.*", r"statespan\.registry\.T|statespan\.records\.config\.Struct|statespan\..*\._\w+"),
     ("py:class", r"statespan\.algebra\.(facts\.Facts|images\.Walk|rules\.Answers)"),
+    ("py:class", r"statespan\.compiler\.(cascade\.(Component|Readout)|weights\.(Plan|Weights))"),
+    ("py:class", r"statespan\.compiler\.(certificate\.WrongAnswer|verification\.KindCheck)"),
     ("py:class", r"statespan\.jobs\.probe\.EvaluationConfig"),
     ("py:class", r"statespan\.languages\.counting\.WordCounter"),
     ("py:class", r"statespan\.languages\.(expression|temporal)\.[A-Z]\w+"),

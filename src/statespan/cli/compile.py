@@ -71,6 +71,7 @@ def compile_language(
         dtype=dtype,
         form=form,  # type: ignore[arg-type]
         robust=robust,
+        formula=language if temporal else None,
     )
     if out is not None:
         compiled.save_pretrained(out)

@@ -58,15 +58,13 @@ def _about(report: Report, language: Language) -> list[str]:
     promise = "every prefix"
     if report.valid_prefixes_only:
         promise = "every prefix of a word of the language"
-    return [
-        (
-            f"The language is over the symbols {show_symbols(language.alphabet)}. The weights were "
-            f"not trained: they were written down. After BOS and {promise}, the logit of a symbol is "
-            "positive exactly if it may follow, and that of EOS exactly if the prefix is a word. BOS "
-            "begins anew, EOS and PAD are ignored."
-        ),
-        *(["", *report.remarks] if report.remarks else []),
-    ]
+    about = (
+        f"The language is over the symbols {show_symbols(language.alphabet)}. The weights were not "
+        f"trained: they were written down. After BOS and {promise}, the logit of a symbol is "
+        "positive exactly if it may follow, and that of EOS exactly if the prefix is a word. BOS "
+        "begins anew, EOS and PAD are ignored."
+    )
+    return [about, *(["", *report.remarks] if report.remarks else [])]
 
 
 def size_lines(report: Report) -> list[str]:
@@ -99,12 +97,13 @@ def verification_lines(verification: Verification) -> list[str]:
         f"| {check.kind} | {check.words:,} | {check.positions:,} | {check.errors:,} |"
         for check in verification.checks
     ]
+    summary = (
+        f"{verification.positions:,} positions checked through the forward pass of `transformers`, "
+        f"{verification.errors:,} errors; {verification.dtype}, smallest distance of a logit from "
+        f"0: {verification.margin:g}."
+    )
     return [
-        (
-            f"{verification.positions:,} positions checked through the forward pass of "
-            f"`transformers`, {verification.errors:,} errors; {verification.dtype}, smallest distance of a logit from "
-            f"0: {verification.margin:g}."
-        ),
+        summary,
         "",
         "| words | number | positions | errors |",
         "| --- | ---: | ---: | ---: |",

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, final, get_args
 import msgspec
 
 from statespan.algebra import Judgment, judge
-from statespan.compiler.cascade import Cascade
+from statespan.compiler.cascade import Cascade, cascade_fault
 from statespan.compiler.closed_forms import closed_form
 from statespan.compiler.compiled_model import CompiledModel
 from statespan.compiler.decomposition import decompose
@@ -17,6 +17,7 @@ from statespan.compiler.manifest import Form, Report
 from statespan.compiler.models import sizes
 from statespan.compiler.refusal import refuse, verdict_text, witness_text
 from statespan.compiler.targets import TARGETS, Target
+from statespan.compiler.temporal import cascade_from_temporal
 from statespan.compiler.weights import Weights, convert
 from statespan.errors import EmptyLanguageError, InputError, LimitError, NotExpressibleError
 from statespan.languages import DFA, Language, language_from_text
@@ -35,12 +36,15 @@ def compile(  # noqa: A001
     dtype: str = "float32",
     form: FormChoice = "auto",
     robust: bool = False,
+    formula: str | None = None,
 ) -> CompiledModel:
     """Return a model of `target` that says after every prefix which symbols may follow.
 
     `language` is a language, an automaton, or a text as `statespan.judge` takes it. `form` says
     how: through a `cascade`, by the paper's `closed` form, or (`auto`) a cascade where there is
-    one within the limits. `robust` weights survive noise (`mamba` only).
+    one within the limits. `robust` weights survive noise (`mamba` only). `formula` is a formula of
+    past-time temporal logic for the same language: its operators make a second cascade, and the
+    smaller of the two is taken.
 
     Raises:
         UnknownNameError: no such target.
@@ -49,6 +53,7 @@ def compile(  # noqa: A001
         NotExpressibleError: the target cannot express the language (with the verdict and the
             witness), or the compiler has no construction for it.
         LimitError: the automaton or its cascade is over a limit.
+        InputError: `formula` does not say what `language` is.
 
     Example:
         >>> compiled = compile("(ab)*", "mamba")
@@ -64,7 +69,7 @@ def compile(  # noqa: A001
         raise EmptyLanguageError(f"the language {language.name} has no words to compile.")
     judgment = judge(language)
     refuse(judgment, chosen)
-    made = _make(judgment, chosen, form, robust)
+    made = _make(judgment, chosen, form, robust, formula)
     report = _report(judgment, chosen, dtype, made)
     weights = made.weights
     tensors = convert(weights, dtype)
@@ -100,7 +105,9 @@ class _Made:
     cascade: Cascade | None = None
 
 
-def _make(judgment: Judgment, target: Target, form: FormChoice, robust: bool) -> _Made:
+def _make(
+    judgment: Judgment, target: Target, form: FormChoice, robust: bool, formula: str | None
+) -> _Made:
     language = judgment.language
     if form == "closed" or not language.is_regular:
         return _closed(language, target)
@@ -110,6 +117,8 @@ def _make(judgment: Judgment, target: Target, form: FormChoice, robust: bool) ->
         if special is not None:
             return _Made("reflections", special, dfa)
         cascade = _decompose(judgment, target, dfa)
+        if formula is not None:
+            cascade = min(cascade, _by_formula(formula, dfa), key=_cost)
     except LimitError:
         if form == "cascade" or closed_form(language) is None:
             raise
@@ -127,6 +136,20 @@ def _decompose(judgment: Judgment, target: Target, dfa: DFA) -> Cascade:
             f"The verdict on the architecture itself: {verdict_text(judgment, target)}."
             f"{witness_text(judgment)}"
         ) from error
+
+
+def _by_formula(formula: str, dfa: DFA) -> Cascade:
+    cascade = cascade_from_temporal(formula, dfa.alphabet)
+    fault = cascade_fault(cascade, dfa)
+    if fault is not None:
+        raise InputError(
+            f"formula must say what the language is, but the cascade differs: {fault}."
+        )
+    return cascade
+
+
+def _cost(cascade: Cascade) -> tuple[int, int]:
+    return cascade.num_levels, sum(len(component.terms) for component in cascade.components)
 
 
 def _closed(language: Language, target: Target) -> _Made:

@@ -20,7 +20,7 @@ from statespan.compiler.cascade import Cascade
 from statespan.compiler.certificate import STATE_LIMIT, Certificate, Progress, certify_states
 from statespan.compiler.drawing import draw_passes
 from statespan.compiler.explain import explain
-from statespan.compiler.folder import write_folder
+from statespan.compiler.folder import load_model, write_folder
 from statespan.compiler.hidden_states import draw_hidden_states
 from statespan.compiler.manifest import (
     MANIFEST,
@@ -44,7 +44,6 @@ __all__ = ["CERTIFICATE", "VERIFICATION", "CompiledModel"]
 CERTIFICATE = "certificate.json"
 VERIFICATION = "verification.json"
 WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
 BY_BLOCKS = {"mamba", "mamba2"}
 
 
@@ -61,6 +60,7 @@ class CompiledModel:
         report: the model in numbers.
         dfa: the minimal automaton, where it was made.
         cascade: the cascade, where the weights come from one.
+        folder: the folder that it was read from, if it was.
     """
 
     language: Language
@@ -70,6 +70,7 @@ class CompiledModel:
     report: Report
     dfa: DFA | None = None
     cascade: Cascade | None = None
+    folder: Path | None = None
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> CompiledModel:
@@ -84,24 +85,26 @@ class CompiledModel:
         alphabet = tuple(manifest.alphabet)
         try:
             tensors = load(read_bytes(path / WEIGHTS))
-            config = msgspec.json.decode(read_bytes(path / CONFIG), type=dict[str, Any])
-        except (SafetensorError, msgspec.DecodeError) as error:
+        except SafetensorError as error:
             raise InputError(f"the checkpoint in {path} is broken: {error}.") from error
         table = manifest.cascade
         cascade = None if table is None else table_cascade(table, alphabet)
         return cls(
             manifest_language(manifest),
-            config,
+            manifest.config,
             tensors,
             manifest.plan,
             manifest.report,
             manifest.automaton,
             cascade,
+            path,
         )
 
     @cached_property
     def model(self) -> Any:
         """The model of `transformers` (of this package, for the target `diagonal`)."""
+        if self.folder is not None and not is_own(self.config):
+            return load_model(self.folder)
         return causal_model(self.config, self.tensors, self.report.dtype)
 
     def next_symbol_sets(self, word: Word) -> list[NextSymbols]:
@@ -175,6 +178,7 @@ class CompiledModel:
         return Manifest(
             alphabet=list(self.language.alphabet),
             report=self.report,
+            config=dict(self.config),
             automaton=self.dfa,
             cascade=None if self.cascade is None else cascade_table(self.cascade),
             plan=self.plan,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -92,6 +91,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         alphabet: the symbols; their tokens are 3, 4, ….
         report: the model in numbers.
+        config: what `config.json` was made from.
         automaton: the minimal automaton, where it was made: start, accepting, rows.
         cascade: the cascade, where the weights come from one.
         plan: what is where in the model.
@@ -100,6 +100,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: Literal[1] = 1
     alphabet: list[str]
     report: Report
+    config: dict[str, Any]
     automaton: DFA | None
     cascade: CascadeTable | None
     plan: Plan
@@ -119,12 +120,6 @@ def table_cascade(table: CascadeTable, alphabet: tuple[str, ...]) -> Cascade:
     labels = tuple(vocabulary.symbols(label) for label in table.labels)
     readout = Readout(labels, table.default, tuple(table.answers))
     return Cascade(alphabet, tuple(table.components), readout)
-
-
-def manifest_table(manifest: Manifest) -> Mapping[str, Any]:
-    """Return a manifest as plain tables."""
-    table: Mapping[str, Any] = msgspec.to_builtins(manifest)
-    return table
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -71,7 +71,7 @@ class OwnCausalModel(nn.Module):
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
-        vocab_size = len(next(iter(tensors.values())))
+        vocab_size = len(tensors["embeddings.weight"])
         settings = {key: value for key, value in config.items() if key != MARK}
         model_config = msgspec.convert(settings, MODELS.get(config["name"]).Config)
         self.inner = build_own_model(

@@ -201,7 +201,9 @@ class _Compiler:
     def _answer(self) -> None:
         readout = self.cascade.readout
         columns, places = answer_columns(self.cascade)
-        group = self.network.add_group("answer", "answer", [*zip(*columns, strict=True)] or [()])
+        group = self.network.add_group(
+            "answer", "answer", [tuple(map(int, row)) for row in zip(*columns, strict=True)] or [()]
+        )
         default = [float(column[readout.default]) for column in columns]
         for term in readout.terms:
             outputs = {
@@ -235,8 +237,15 @@ class _Compiler:
                     *(n for n in after if n in self.groups),
                 ),
                 (*writes, *(["answer"] if last else [])),
-                f"components {here} in {sum(len(self.memories[i].states) for i in here)} channels",
+                self._remark(here, last=last),
             )
+
+    def _remark(self, here: Sequence[int], *, last: bool) -> str:
+        channels = sum(len(self.memories[i].states) for i in here)
+        size = f"{channels} channel{'' if channels == 1 else 's'}"
+        named = ", ".join(f"component {i}" for i in here)
+        updates = f"updates {named} in {size}" if here else "keeps nothing"
+        return f"{updates}; answers" if last else updates
 
 
 def _bits(component: Component, value: int) -> list[bool]:
