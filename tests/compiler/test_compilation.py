@@ -119,6 +119,16 @@ def test_an_empty_language_is_refused():
         statespan.compile(empty)
 
 
+@pytest.mark.parametrize("target", ["mamba2", "olmo-hybrid"])
+def test_brackets_with_more_stacks_than_states_can_be_are_a_cascade(target):
+    compiled = statespan.compile("bounded-dyck", target)
+    assert compiled.report.states is None
+    assert not compiled.report.valid_prefixes_only
+    words = compiled.language.sample(length=(2, 60), count=10, rng=Random(0))
+    wrong = compiled.language.sample_negatives(length=(2, 60), count=10, rng=Random(1))
+    assert agrees(compiled, [*words, *wrong])
+
+
 @EVERY
 def test_one_letter_and_no_memory(target):
     assert agrees(statespan.compile(Language.from_expression("a*"), target), ["aaa"])
@@ -166,7 +176,7 @@ def test_a_formula_gives_the_smaller_cascade():
 
 def test_an_automaton_over_the_limit_is_said_so():
     with pytest.raises(LimitError, match="more than"):
-        statespan.compile("bounded-dyck:brackets=8,depth=10", form="cascade")
+        statespan.compile("(a|b)*a(a|b){14}")
 
 
 @EVERY

@@ -12,8 +12,9 @@ from random import Random
 import pytest
 
 from statespan.algebra import is_aperiodic
-from statespan.compiler.cascade import Cascade, Conditions
+from statespan.compiler.cascade import Cascade, Conditions, check_cascade
 from statespan.compiler.decomposition import decompose
+from statespan.compiler.work import SEARCH_STEPS, Work
 from statespan.errors import InputError, LimitError
 from statespan.languages import END, LANGUAGES, Language, language, language_from_text
 from statespan.languages.automaton import DFA, determinize, minimize
@@ -207,21 +208,13 @@ def test_exactly_the_groups_that_are_no_2_groups_are_refused(seed: int) -> None:
 
 def periods(dfa: DFA) -> Iterator[int]:
     """Yield the lengths of the cycles of all maps of words."""
-    letters = list(zip(*dfa.transitions, strict=True))
-    elements = [tuple(range(dfa.num_states))]
-    seen = set(elements)
-    for element in elements:
+    for element in transition_maps(dfa):
         for state in range(dfa.num_states):
             image, steps = element[state], 1
             while image != state and steps <= dfa.num_states:
                 image, steps = element[image], steps + 1
             if image == state:
                 yield steps
-        for letter in letters:
-            product = tuple(letter[image] for image in element)
-            if product not in seen:
-                seen.add(product)
-                elements.append(product)
 
 
 def test_groups_of_order_eight_are_flipped() -> None:
@@ -264,6 +257,82 @@ def test_letters_that_act_alike_share_terms() -> None:
 def test_a_cascade_beyond_the_limit_is_refused() -> None:
     with pytest.raises(LimitError, match="more than 100 chains"):
         decompose(language("d-12").dfa(), limit=100)
+
+
+@pytest.mark.parametrize("seed", [3, 14])
+def test_a_search_with_few_steps_ends_with_a_cascade_or_says_so(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dfa = random_aperiodic_dfa(7, 2, rng=Random(seed))
+    best = decompose(dfa)
+    found = 0
+    for steps in (10, 2_000, 10_000, 50_000):
+        monkeypatch.setattr("statespan.compiler.decomposition.SEARCH_STEPS", steps)
+        cascade = cascade_or_error(dfa)
+        if isinstance(cascade, LimitError):
+            assert "steps" in str(cascade)
+            assert not found
+            continue
+        found += 1
+        assert_says(cascade, dfa)
+        assert (best.num_levels, num_terms(best)) <= (cascade.num_levels, num_terms(cascade))
+    assert 0 < found < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("num_states", "seed", "size"),
+    [(13, 35, 10_405), (15, 7, 16_236), (13, 39, 20_603), (16, 51, 19_227), (16, 50, 192_433)],
+)
+def test_monoids_of_ten_thousand_elements_take_a_bounded_search(
+    num_states: int, seed: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dfa = random_aperiodic_dfa(num_states, 3, rng=Random(seed))
+    assert sum(1 for _ in transition_maps(dfa)) == size
+    spent = record_work(monkeypatch)
+    cascade = cascade_or_error(dfa)
+    if isinstance(cascade, LimitError):
+        assert "no cascade was found" in str(cascade)
+        assert "more than" in str(cascade)
+    else:
+        check_cascade(cascade, dfa)
+        assert not cascade.flips
+    assert all(work.used <= work.limit <= SEARCH_STEPS for work in spent)
+    assert sum(work.used for work in spent) <= 2 * SEARCH_STEPS
+
+
+def cascade_or_error(dfa: DFA) -> Cascade | LimitError:
+    try:
+        return decompose(dfa)
+    except LimitError as error:
+        return error
+
+
+def record_work(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
+    """Return a list to which every bound of a search is added."""
+    made: list[Work] = []
+    create = Work.__init__
+
+    def record(work: Work, steps: int) -> None:
+        create(work, steps)
+        made.append(work)
+
+    monkeypatch.setattr(Work, "__init__", record)
+    return made
+
+
+def transition_maps(dfa: DFA) -> Iterator[tuple[int, ...]]:
+    """Yield the maps of all words, each once."""
+    letters = list(zip(*dfa.transitions, strict=True))
+    elements = [tuple(range(dfa.num_states))]
+    seen = set(elements)
+    for element in elements:
+        yield element
+        for letter in letters:
+            product = tuple(letter[image] for image in element)
+            if product not in seen:
+                seen.add(product)
+                elements.append(product)
 
 
 _PRINT = """

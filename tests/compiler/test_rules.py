@@ -6,14 +6,18 @@ from functools import reduce
 from itertools import combinations, product
 from operator import or_
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from statespan.compiler.covers import cover_table
 from statespan.compiler.cubes import Cube, Point, are_disjoint
 from statespan.compiler.rules import component_of_cubes, readout_of_cubes
+from statespan.compiler.work import Work
+from statespan.errors import LimitError
 
 NUM_ANSWERS = 3
+STEPS = 1_000_000
 
 
 @st.composite
@@ -27,7 +31,7 @@ def tables(draw: st.DrawFn) -> tuple[list[int], dict[Point, int]]:
 @given(tables())
 def test_a_cover_is_right_and_disjoint(drawn: tuple[list[int], dict[Point, int]]) -> None:
     sizes, table = drawn
-    cubes = cover_table(sizes, table, free=0)
+    cubes = cover_table(sizes, table, 0, Work(STEPS))
     for left, right in combinations(cubes, 2):
         assert are_disjoint(left, right)
         assert not any(left.contains(p) and right.contains(p) for p in product(*map(range, sizes)))
@@ -42,7 +46,7 @@ def test_a_cover_is_right_and_disjoint(drawn: tuple[list[int], dict[Point, int]]
 @given(tables())
 def test_no_cube_is_needless(drawn: tuple[list[int], dict[Point, int]]) -> None:
     sizes, table = drawn
-    for cube in cover_table(sizes, table, free=0):
+    for cube in cover_table(sizes, table, 0, Work(STEPS)):
         assert any(cube.contains(point) and not mask & 1 for point, mask in table.items())
 
 
@@ -52,7 +56,7 @@ def test_two_answers_over_few_points_take_as_few_cubes_as_can_be(
 ) -> None:
     points = list(product(*map(range, sizes)))
     table = {point: data.draw(st.integers(1, 3)) for point in points}
-    found = cover_table(sizes, table, free=0)
+    found = cover_table(sizes, table, 0, Work(STEPS))
     assert len(found) <= least_cover(sizes, table) + 1
 
 
@@ -73,7 +77,16 @@ def least_cover(sizes: list[int], table: dict[Point, int]) -> int:
 
 def test_an_irrelevant_variable_is_not_asked_about() -> None:
     table = {(a, b): 1 << (a == 1) for a in range(2) for b in range(5)}
-    assert cover_table([2, 5], table, free=0) == [Cube((0b10, 0b11111), 1)]
+    assert cover_table([2, 5], table, 0, Work(STEPS)) == [Cube((0b10, 0b11111), 1)]
+
+
+def test_a_cover_that_takes_too_many_steps_is_refused() -> None:
+    table: dict[Point, int] = {(a, b): 1 << (a + b) % 2 for a in range(6) for b in range(6)}
+    work = Work(STEPS)
+    cover_table([6, 6], table, 0, work)
+    assert 0 < work.used < STEPS
+    with pytest.raises(LimitError, match=f"more than {work.used - 1:,} steps"):
+        cover_table([6, 6], table, 0, Work(work.used - 1))
 
 
 def test_the_restart_joins_a_term_that_always_writes_the_start() -> None:

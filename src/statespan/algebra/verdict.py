@@ -99,10 +99,14 @@ class Judgment:
         return [Cell(item, item.rule(self.facts)) for item in ARCHITECTURES]
 
     def cell(self, name: str) -> Cell:
-        """Return the cell of the family called `name`, or that has the model `name`."""
-        for cell in self.table:
-            if name == cell.architecture.name or name in cell.architecture.models:
-                return cell
+        """Return the cell of the family called `name`, or that has the model `name`, and no other.
+
+        Raises:
+            KeyError: no family has that name, or that model.
+        """
+        for item in ARCHITECTURES:
+            if name == item.name or name in item.models:
+                return Cell(item, item.rule(self.facts))
         raise KeyError(name)
 
 

@@ -105,6 +105,7 @@ def _certificate(
         wrong=wrong[:20],
         margin=0.0 if facts is None else facts.margin,
         exact=facts is not None and facts.margin == facts.largest == EXACT_LOGIT,
+        valid_prefixes_only=False,
         remark=remark,
     )
 

@@ -71,20 +71,24 @@ def size_lines(report: Report) -> list[str]:
     """Return the sizes of a model, a line each."""
     lines = [
         (
-            f"{report.layers} layers, width {report.d_model}, state {report.d_state}, "
+            f"{_count(report.layers, 'layer')}, width {report.d_model}, state {report.d_state}, "
             f"{report.parameters:,} parameters, {report.dtype}"
         ),
         f"smallest distance of a logit from 0, as measured: {report.margin:g}",
     ]
     if report.levels is not None:
         lines.append(
-            f"a cascade of {report.levels} levels: components with "
-            f"{_numbers(report.components)} values and {_numbers(report.terms)} rules, "
-            f"for {report.states} states"
+            f"a cascade of {_count(report.levels, 'level')}: components with "
+            f"{_numbers(report.components)} values and {_numbers(report.terms)} rules"
+            + ("" if report.states is None else f", for {_count(report.states, 'state')}")
         )
     if report.max_count is not None:
         lines.append(f"counts are exact up to {report.max_count:,}")
     return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _numbers(values: list[int]) -> str:
@@ -121,8 +125,9 @@ def certificate_text(certificate: Certificate) -> str:
     if certificate.wrong:
         return f"Wrong: {seen}, and the model errs ({certificate.wrong[0].answer})."
     if certificate.closed:
+        inputs = "prefix of a word" if certificate.valid_prefixes_only else "input"
         return (
-            f"Closed: {seen}, and no input of any length leads to another. Every logit is right, "
-            f"by at least {certificate.margin:g}."
+            f"Closed: {seen}, and no {inputs} of any length leads to another. Every logit is "
+            f"right, by at least {certificate.margin:g}."
         )
     return f"Open: {seen}, all right, but there are more ({certificate.remark})."

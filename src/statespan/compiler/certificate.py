@@ -68,6 +68,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         wrong: the first wrong answers found.
         margin: the smallest distance of a logit from 0, on the right side.
         exact: whether every logit is exactly 64 or -64.
+        valid_prefixes_only: whether only prefixes of words were searched.
         remark: what the proof rests on, or why it stays open.
     """
 
@@ -78,6 +79,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     wrong: list[WrongAnswer]
     margin: float
     exact: bool
+    valid_prefixes_only: bool
     remark: str
 
     @property
@@ -141,6 +143,7 @@ def certify_states(
         wrong=search.wrong[:WRONG_LIMIT],
         margin=search.margin,
         exact=search.margin == search.largest == EXACT_LOGIT,
+        valid_prefixes_only=valid_prefixes_only,
         remark=remark,
     )
 

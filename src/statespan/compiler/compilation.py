@@ -10,7 +10,7 @@ import msgspec
 
 from statespan.algebra import Judgment, judge
 from statespan.compiler.cascade import Cascade, cascade_fault
-from statespan.compiler.closed_forms import closed_form
+from statespan.compiler.closed_forms import BoundedDyck, bounded_dyck_cascade, closed_form
 from statespan.compiler.compiled_model import CompiledModel
 from statespan.compiler.decomposition import decompose
 from statespan.compiler.manifest import Form, Report
@@ -109,6 +109,7 @@ def _make(
     judgment: Judgment, target: Target, form: FormChoice, robust: bool, formula: str | None
 ) -> _Made:
     language = judgment.language
+    options: dict[str, Any] = {"robust": True} if robust else {}
     if form == "closed" or not language.is_regular:
         return _closed(language, target)
     try:
@@ -120,10 +121,13 @@ def _make(
         if formula is not None:
             cascade = min(cascade, _by_formula(formula, dfa), key=_cost)
     except LimitError:
-        if form == "cascade" or closed_form(language) is None:
+        spec = closed_form(language)
+        if form == "auto" and spec is not None and target.from_closed_form(spec) is not None:
+            return _closed(language, target)
+        if not isinstance(spec, BoundedDyck):
             raise
-        return _closed(language, target)
-    options: dict[str, Any] = {"robust": True} if robust else {}
+        cascade = bounded_dyck_cascade(spec)
+        return _Made("cascade", target.from_cascade(cascade, **options), None, cascade)
     return _Made("cascade", target.from_cascade(cascade, **options), dfa, cascade)
 
 
@@ -157,8 +161,8 @@ def _closed(language: Language, target: Target) -> _Made:
     weights = None if spec is None else target.from_closed_form(spec)
     if weights is None:
         raise InputError(
-            f"{language.name} has no closed form for {target.name}: the flip-flop language, "
-            "bounded Dyck languages and counters do."
+            f"{language.name} has no closed form for {target.name}. There are some for mamba and "
+            "diagonal: of the flip-flop language, bounded Dyck languages and counters."
         )
     return _Made("closed form", weights)
 

@@ -8,19 +8,17 @@ A cover is a list of cubes (products of subsets), each with an answer; a point i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from math import log2
 from operator import and_
 from typing import TypeAlias, final
 
-from statespan.compiler.cubes import Cube, Point, PointIndex, are_disjoint, bits_of
+from statespan.compiler.cubes import Cube, Point, Table
+from statespan.compiler.merging import merge_cubes
+from statespan.compiler.work import Work
 
-__all__ = ["Table", "cover_table"]
-
-Table: TypeAlias = Mapping[Point, int]
-"""For each point, the bit mask of the answers that would do."""
+__all__ = ["cover_table", "without_needless"]
 
 FULL_SEARCH = 24
 NARROW_SEARCH = 120
@@ -28,21 +26,24 @@ NARROW = 3
 SEARCH_BUDGET = 1_000
 
 
-def cover_table(sizes: Sequence[int], table: Table, free: int) -> list[Cube]:
+def cover_table(sizes: Sequence[int], table: Table, free: int, work: Work) -> list[Cube]:
     """Return a small disjoint cover of `table` over variables of `sizes` values.
 
     Every point of the table is in a cube whose answer does there, or in none and `free` does.
     Not always a smallest one: a decision tree, then cubes that are merged and widened.
+
+    Raises:
+        LimitError: that takes more than is left of `work`.
     """
     domains = tuple((1 << size) - 1 for size in sizes)
     if len(table) > NARROW_SEARCH:
-        table = _without_needless(table)
-    leaves = _Tree(domains, free).solve(dict(sorted(table.items())))
-    improver = _Improver(domains, table, free)
-    return improver.improve([Cube(sets, answer) for sets, answer in leaves])
+        table = without_needless(table)
+    leaves = _Tree(domains, free, work).solve(dict(sorted(table.items())))
+    cubes = [Cube(sets, answer) for sets, answer in leaves]
+    return merge_cubes(domains, table, cubes, free, work)
 
 
-def _without_needless(table: Table) -> Table:
+def without_needless(table: Table) -> Table:
     """Return the table with variables set to 0 everywhere that no answer depends on, last first."""
     for variable in reversed(range(len(next(iter(table))))):
         projected: dict[Point, int] = {}
@@ -66,9 +67,10 @@ _GONE = -1
 class _Tree:
     """The search for a decision tree with few leaves that are not free."""
 
-    def __init__(self, domains: tuple[int, ...], free: int) -> None:
+    def __init__(self, domains: tuple[int, ...], free: int, work: Work) -> None:
         self.domains = domains
         self.free = free
+        self.work = work
         self.budget = SEARCH_BUDGET
         self.memo: dict[tuple[tuple[Point, int], ...], list[Leaf]] = {}
 
@@ -100,6 +102,7 @@ class _Tree:
 
     def _splits(self, table: dict[Point, int]) -> Iterator[list[Leaf]]:
         """Yield the leaves under each variable worth a try."""
+        self.work.spend(len(table) * len(self.domains))
         columns = list(zip(*table, strict=True))
         variables = [v for v, column in enumerate(columns) if len(set(column)) > 1]
         if len(table) > NARROW_SEARCH:
@@ -156,96 +159,3 @@ def _conditional_entropy(column: Sequence[int], masks: Sequence[int]) -> float:
     """Return the bits that `masks` hold once the values of `column` are known."""
     joint = Counter(zip(column, masks, strict=True))
     return _entropy(joint.values()) - _entropy(Counter(column).values())
-
-
-def _swallows(whole: Cube, cube: Cube) -> bool:
-    """Return whether `whole` can stand for `cube`."""
-    if whole.answer != cube.answer:
-        return False
-    return not any(mask & ~wide for mask, wide in zip(cube.sets, whole.sets, strict=True))
-
-
-@final
-class _Improver:
-    """Local changes that keep a cover right and disjoint, and never add a cube.
-
-    Sets of points are bit masks over the points of the table.
-    """
-
-    def __init__(self, domains: tuple[int, ...], table: Table, free: int) -> None:
-        self.domains = domains
-        points = sorted(table.items())
-        self.points = [point for point, _ in points]
-        self.index = PointIndex(domains, self.points)
-        masks = [mask for _, mask in points]
-        self.needed = bits_of([not mask >> free & 1 for mask in masks])
-        num_answers = max((mask.bit_length() for mask in masks), default=0)
-        self.wrong = [
-            bits_of([not mask >> answer & 1 for mask in masks]) for answer in range(num_answers)
-        ]
-
-    def improve(self, cubes: list[Cube]) -> list[Cube]:
-        """Return a cover with no more cubes, and no condition that can be left out."""
-        while True:
-            shrunk = [self._shrink(cube) for cube in cubes if self.index.hit(cube) & self.needed]
-            merged = self._merge(shrunk)
-            widened = self._widen(merged)
-            if len(widened) == len(cubes):
-                return widened
-            cubes = widened
-
-    def _fits(self, cube: Cube, others: list[Cube]) -> bool:
-        if self.index.hit(cube) & self.wrong[cube.answer]:
-            return False
-        return all(are_disjoint(cube, other) for other in others)
-
-    def _shrink(self, cube: Cube) -> Cube:
-        """Return the least cube around the points that need `cube`."""
-        needing = self.index.hit(cube) & self.needed
-        sets = [0] * len(self.domains)
-        while needing:
-            point = self.points[(needing & -needing).bit_length() - 1]
-            needing &= needing - 1
-            sets = [mask | 1 << value for mask, value in zip(sets, point, strict=True)]
-        return replace(cube, sets=tuple(sets))
-
-    def _merge(self, cubes: list[Cube]) -> list[Cube]:
-        """Return the cubes with pairs of the same answer joined where that fits."""
-        merged: list[Cube] = []
-        waiting = list(reversed(cubes))
-        while waiting:
-            cube = waiting.pop()
-            for other in merged:
-                joined = self._join(cube, other)
-                if joined is None:
-                    continue
-                rest = [c for c in (*merged, *waiting) if not _swallows(joined, c)]
-                if all(are_disjoint(joined, c) for c in rest):
-                    merged = [c for c in merged if not _swallows(joined, c)]
-                    waiting = [c for c in waiting if not _swallows(joined, c)]
-                    waiting.append(joined)
-                    break
-            else:
-                merged.append(cube)
-        return merged
-
-    def _join(self, left: Cube, right: Cube) -> Cube | None:
-        """Return the least cube around two if its answer does in it; their neighbors may not."""
-        if left.answer != right.answer:
-            return None
-        sets = tuple([a | b for a, b in zip(left.sets, right.sets, strict=True)])
-        joined = Cube(sets, left.answer)
-        return None if self.index.hit(joined) & self.wrong[joined.answer] else joined
-
-    def _widen(self, cubes: list[Cube]) -> list[Cube]:
-        """Return the cubes with each condition dropped that is not needed."""
-        cubes = list(cubes)
-        for index in range(len(cubes)):
-            others = cubes[:index] + cubes[index + 1 :]
-            for variable in reversed(range(len(self.domains))):
-                sets = list(cubes[index].sets)
-                sets[variable] = self.domains[variable]
-                wider = replace(cubes[index], sets=tuple(sets))
-                if self._fits(wider, others):
-                    cubes[index] = wider
-        return cubes

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
-__all__ = ["Cube", "Point", "PointIndex", "answers_at", "are_disjoint", "bits_of"]
+__all__ = ["Cube", "Point", "PointIndex", "Table", "answers_at", "are_disjoint", "bits_of"]
 
 Point: TypeAlias = tuple[int, ...]
 """A value for each variable."""
+
+Table: TypeAlias = Mapping[Point, int]
+"""For each point, the bit mask of the answers that would do."""
 
 
 @final
@@ -40,13 +43,26 @@ class PointIndex:
         self.columns = list(zip(*points, strict=True))
         self.slices: dict[tuple[int, int], int] = {}
 
-    def hit(self, cube: Cube) -> int:
-        """Return the points in `cube`."""
-        hit = self.everything
-        for variable, (domain, mask) in enumerate(zip(self.domains, cube.sets, strict=True)):
+    def hit(self, sets: Sequence[int], among: int = -1) -> int:
+        """Return those points of `among` that are in the product of `sets`."""
+        hit = self.everything & among
+        for variable, (domain, mask) in enumerate(zip(self.domains, sets, strict=True)):
             if mask != domain and hit:
                 hit &= self._slice(variable, mask)
         return hit
+
+    def hull(self, points: int) -> tuple[int, ...]:
+        """Return the sets of the least cube that holds `points`."""
+        return tuple(
+            [
+                sum(
+                    1 << value
+                    for value in range(domain.bit_length())
+                    if points & self._slice(variable, 1 << value)
+                )
+                for variable, domain in enumerate(self.domains)
+            ]
+        )
 
     def _slice(self, variable: int, mask: int) -> int:
         key = (variable, mask)
@@ -72,7 +88,7 @@ def answers_at(
     index = PointIndex(tuple((1 << size) - 1 for size in sizes), points)
     answers = [free] * len(points)
     for cube in cubes:
-        digits = bin(index.hit(cube))[:1:-1]
+        digits = bin(index.hit(cube.sets))[:1:-1]
         place = digits.find("1")
         while place >= 0:
             answers[place] = cube.answer

@@ -35,7 +35,7 @@ class Encoding:
     def sizes(self) -> tuple[int, ...]:
         """The number of values of each component."""
         return tuple(
-            1 + max((value for value in column if value is not None), default=0)
+            1 + max((value for value in set(column) if value is not None), default=0)
             for column in zip(*self.coordinates, strict=True)
         )
 

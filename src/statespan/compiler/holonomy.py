@@ -147,6 +147,7 @@ class _Chains:
         self.state_of = {single: state for state, single in enumerate(self.family.singles)}
         self.widths: dict[tuple[int, int], int] = {}
         self.entered: dict[tuple[int, int], int] = {}
+        self.named: dict[tuple[int, int], list[int | None]] = {}
         self.kept: dict[tuple[int, int, int], int] = {}
 
     def encoding(self) -> Encoding:
@@ -235,17 +236,17 @@ class _Chains:
         return self.entered[key]
 
     def _coordinates(self, chain: tuple[int, ...]) -> Coordinates:
-        numbered: list[int | None] = []
-        flipped: list[int | None] = []
-        while len(numbered) < self.levels.depth:
-            level = len(numbered)
+        coordinates: list[int | None] = []
+        while len(coordinates) < 2 * self.levels.depth:
+            level = len(coordinates) // 2
             image = chain[level]
-            if self.levels.level(image) != level:
-                numbered.append(None)
-                flipped.append(None)
+            width = self._width_at(level, image)
+            if not width:
+                coordinates += (None, None)
                 continue
-            piece = chain[level + self.levels.width(image)]
-            numbers, halves = self.levels.path(image, piece)
-            numbered += numbers
-            flipped += halves
-        return tuple(value for pair in zip(numbered, flipped, strict=True) for value in pair)
+            key = (image, chain[level + width])
+            if key not in self.named:
+                path = self.levels.path(*key)
+                self.named[key] = [value for pair in zip(*path, strict=True) for value in pair]
+            coordinates += self.named[key]
+        return tuple(coordinates)

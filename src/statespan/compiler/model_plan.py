@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -109,6 +109,19 @@ class ModelPlan:
         if group.kind == "event" or group.component is None:
             return 0
         return self.cascade.components[group.component].initial
+
+    def config(self, width: int, expand: int, layers: int) -> dict[str, Any]:
+        """Return the part of `config.json` that the Mamba family shares."""
+        return {
+            "vocab_size": self.vocab_size,
+            "hidden_size": width,
+            "state_size": 1,
+            "num_hidden_layers": layers,
+            "conv_kernel": 2,
+            "expand": expand,
+            "layer_norm_epsilon": 1e-5,
+            "tie_word_embeddings": False,
+        }
 
     def outer_tensors(self, width: int) -> dict[str, Tensor]:
         """Return embeddings, final norm and head, with the names of the Mamba family."""

@@ -12,18 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
-from typing import final
+from typing import TypeAlias, final
 
 from statespan.compiler.cascade import Component, ReadoutTerm
-from statespan.compiler.covers import cover_table
-from statespan.compiler.cubes import Cube, Point, answers_at
+from statespan.compiler.covers import cover_table, without_needless
+from statespan.compiler.cubes import Cube, Point, Table, answers_at
 from statespan.compiler.encoding import Encoding
 from statespan.compiler.rules import component_of_cubes, has_conditions, readout_of_cubes
+from statespan.compiler.work import Work
 from statespan.errors import LimitError
 
-__all__ = ["Realization", "realize"]
+__all__ = ["Cost", "Realization", "realize"]
 
-TABLE_LIMIT = 40_000
+Cost: TypeAlias = tuple[int, int, int, int]
+"""The levels, the terms, the components, and the terms of the readout."""
+
+TABLE_LIMIT = 150_000
 TERM_LIMIT = 400
 READOUT_SEARCH = 2_000
 MANY_ANSWERS = 6
@@ -43,7 +47,7 @@ class Realization:
     readout: tuple[ReadoutTerm, ...]
 
     @cached_property
-    def cost(self) -> tuple[int, int, int, int]:
+    def cost(self) -> Cost:
         """What is to be small, in this order: levels, terms, components, terms of the readout."""
         levels: list[int] = []
         for component in self.components:
@@ -52,38 +56,55 @@ class Realization:
         return max(levels, default=0), terms, len(self.components), len(self.readout)
 
 
-def realize(encoding: Encoding, *, flips: bool, limit: int) -> Realization | None:
-    """Return components that compute `encoding`, None if there are none.
+def realize(
+    encoding: Encoding,
+    *,
+    flips: bool,
+    limit: int,
+    work: Work,
+    bound: Cost | None = None,
+) -> Realization | None:
+    """Return components that compute `encoding`, None if there are none that cost below `bound`.
 
     There are none when two nodes agree in the earlier components and need a component to be
     treated differently, or agree in all components and have different answers. `flips` says
     whether a component of two values may be flipped.
 
     Raises:
-        LimitError: the components reach more than `limit` values, or one takes over 40,000 cases
-            or 400 terms.
+        LimitError: the components reach more than `limit` values, or one takes over 150,000 cases
+            or 400 terms, or `work` is used up.
     """
-    search = _Search(encoding, flips=flips, limit=limit)
+    search = _Search(encoding, flips=flips, limit=limit, work=work)
     for component in range(len(encoding.sizes)):
         if not search.add(component):
             return None
-    return search.finish()
+        if bound is not None and search.least_cost > bound:
+            return None
+    found = search.finish()
+    return found if found is None or bound is None or found.cost < bound else None
 
 
 @final
 class _Search:
     """Components found so far, and all that they reach: a node and a value for each of them."""
 
-    def __init__(self, encoding: Encoding, *, flips: bool, limit: int) -> None:
+    def __init__(self, encoding: Encoding, *, flips: bool, limit: int, work: Work) -> None:
         self.encoding = encoding
         self.sizes = encoding.sizes
         self.flips = flips
         self.limit = limit
+        self.work = work
         self.components: list[Component] = []
         self.levels: list[int] = []
         self.nodes: Sequence[int] = range(len(encoding.targets))
         self.values: list[Point] = [()] * len(encoding.targets)
         self.targets: Sequence[Sequence[int]] = encoding.targets
+
+    @property
+    def least_cost(self) -> Cost:
+        """What the components found so far cost; whatever is added makes it no less."""
+        terms = sum(len(component.terms) for component in self.components)
+        return max(self.levels, default=0), terms, len(self.components), 0
 
     def add(self, number: int) -> bool:
         """Find component `number`, at the lowest level; return whether there is one."""
@@ -101,7 +122,7 @@ class _Search:
             raise LimitError(
                 f"the rules of a component have {len(table):,} cases, more than {TABLE_LIMIT:,}."
             )
-        cubes = cover_table(sizes, table, free=size)
+        cubes = cover_table(sizes, table, size, self.work)
         if len(cubes) > TERM_LIMIT:
             raise LimitError(f"a component of the cascade needs more than {TERM_LIMIT} terms.")
         initial = self._initial(number, cubes, sizes)
@@ -136,6 +157,7 @@ class _Search:
         self, rows: list[tuple[int, int, int]], reads: Sequence[int]
     ) -> dict[Point, int] | None:
         """Return the actions that do at each letter and values of `reads`; None if none do."""
+        self.work.spend(len(rows))
         keys: dict[int, Point] = {}
         table: dict[Point, int] = {}
         for place, letter, actions in rows:
@@ -157,26 +179,29 @@ class _Search:
 
     def _extend(self, cubes: list[Cube], reads: Sequence[int], initial: int, size: int) -> None:
         """List all that is reached now that one more component is known."""
+        self.work.spend(len(self.nodes) * self.encoding.num_letters)
         actions = self._actions(cubes, reads, free=size)
-        ids = {(0, initial): 0}
-        order = [(0, initial)]
+        ids = {initial: 0}
+        order = [initial]
         targets: list[list[int]] = []
-        for place, value in order:
+        for pair in order:
+            place, value = divmod(pair, size)
             row = []
             for action, target in zip(actions[place], self.targets[place], strict=True):
                 after = action if action < size else value if action == size else 1 - value
-                following = (target, after)
-                if following not in ids:
-                    if len(ids) >= self.limit:
+                following = target * size + after
+                number = ids.setdefault(following, len(order))
+                if number == len(order):
+                    if number >= self.limit:
                         raise LimitError(
                             f"the components reach more than {self.limit:,} values together."
                         )
-                    ids[following] = len(order)
                     order.append(following)
-                row.append(ids[following])
+                row.append(number)
             targets.append(row)
-        self.nodes = [self.nodes[place] for place, _ in order]
-        self.values = [(*self.values[place], value) for place, value in order]
+        reached = [divmod(pair, size) for pair in order]
+        self.nodes = [self.nodes[place] for place, _ in reached]
+        self.values = [(*self.values[place], value) for place, value in reached]
         self.targets = targets
 
     def _actions(self, cubes: list[Cube], reads: Sequence[int], *, free: int) -> list[list[int]]:
@@ -196,17 +221,19 @@ class _Search:
     def finish(self) -> Realization | None:
         """Add the readout, with the default that leaves fewest terms; None if there is none."""
         answers = self.encoding.answers
-        table: dict[Point, int] = {}
+        needed: dict[Point, int] = {}
         for node, values in zip(self.nodes, self.values, strict=True):
-            table[values] = both = table.get(values, -1) & 1 << answers[node]
+            needed[values] = both = needed.get(values, -1) & 1 << answers[node]
             if not both:
                 return None
+        table: Table = needed
         counts = Counter(table.values())
         defaults = sorted(counts, key=lambda mask: (-counts[mask], mask))
         if len(table) > READOUT_SEARCH:
             defaults = defaults[:MANY_ANSWERS]
+            table = without_needless(table)
         covers = {
-            mask.bit_length() - 1: cover_table(self.sizes, table, free=mask.bit_length() - 1)
+            mask.bit_length() - 1: cover_table(self.sizes, table, mask.bit_length() - 1, self.work)
             for mask in defaults
         }
         default = min(covers, key=lambda answer: len(covers[answer]))

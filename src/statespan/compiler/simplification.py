@@ -13,15 +13,18 @@ from dataclasses import replace
 from statespan.compiler.cascade import Component, Conditions
 from statespan.compiler.encoding import Encoding
 from statespan.compiler.realization import Realization, realize
+from statespan.compiler.work import Work
+from statespan.errors import LimitError
 
-__all__ = ["SIMPLIFICATION_BUDGET", "order_by_level", "simplify"]
+__all__ = ["order_by_level", "simplify"]
 
 SIMPLIFICATION_BUDGET = 200_000
 
 
-def simplify(realization: Realization, *, flips: bool, limit: int, budget: int) -> Realization:
-    """Return a realization that costs no more, after about `budget` steps of search."""
+def simplify(realization: Realization, *, flips: bool, limit: int, work: Work) -> Realization:
+    """Return a realization that costs no more; the search ends where `work` does."""
     best = realization
+    budget = SIMPLIFICATION_BUDGET
     improved = True
     while improved:
         improved = False
@@ -29,8 +32,13 @@ def simplify(realization: Realization, *, flips: bool, limit: int, budget: int) 
             budget -= len(encoding.targets) * (1 + len(encoding.sizes)) * encoding.num_letters
             if budget < 0:
                 return best
-            trial = realize(encoding, flips=flips, limit=limit)
-            if trial is not None and trial.cost < best.cost:
+            try:
+                trial = realize(encoding, flips=flips, limit=limit, work=work, bound=best.cost)
+            except LimitError:
+                if work.left < 0:
+                    return best
+                continue
+            if trial is not None:
                 best = trial
                 improved = True
                 break

@@ -15,7 +15,8 @@ from statespan.compiler.assembly import assemble, labels_of_states
 from statespan.compiler.cascade import Cascade
 from statespan.compiler.encoding import Encoding
 from statespan.compiler.realization import Realization, realize
-from statespan.compiler.simplification import SIMPLIFICATION_BUDGET, simplify
+from statespan.compiler.simplification import simplify
+from statespan.compiler.work import SEARCH_STEPS, Work
 from statespan.errors import LimitError
 from statespan.languages.automaton import DFA
 from statespan.languages.temporal import (
@@ -52,7 +53,7 @@ def cascade_from_temporal(formula: str, alphabet: Sequence[str] | None = None) -
     Raises:
         ExpressionError: `formula` does not parse.
         SymbolError: `formula` uses a symbol outside `alphabet`, or none at all without `alphabet`.
-        LimitError: its memories reach more than 50,000 values.
+        LimitError: its memories reach more than 50,000 values, or need too many terms.
 
     Example:
         >>> cascade = cascade_from_temporal("!(O (b & Y b)) & O true", "ab")
@@ -61,11 +62,12 @@ def cascade_from_temporal(formula: str, alphabet: Sequence[str] | None = None) -
     """
     dfa = dfa_from_temporal(formula, alphabet)
     encoding = _encode(_Memory(parse_temporal(formula)), dfa)
+    work = Work(SEARCH_STEPS)
     found: Realization | None = None
     for candidate in (encoding.without(len(encoding.sizes) - 1), encoding):
-        found = found or realize(candidate, flips=False, limit=MEMORY_LIMIT)
+        found = found or realize(candidate, flips=False, limit=MEMORY_LIMIT, work=work)
     assert found is not None, "a memory is a function of the symbol and of earlier bits"
-    best = simplify(found, flips=False, limit=MEMORY_LIMIT, budget=SIMPLIFICATION_BUDGET)
+    best = simplify(found, flips=False, limit=MEMORY_LIMIT, work=work)
     return assemble(dfa, best, [[letter] for letter in range(len(dfa.alphabet))])
 
 

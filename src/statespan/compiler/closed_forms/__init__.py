@@ -1,5 +1,6 @@
 """Languages whose weights can be written down without an automaton, and those weights."""
 
+from statespan.compiler.closed_forms.bounded_dyck_cascade import bounded_dyck_cascade
 from statespan.compiler.closed_forms.closed_form import (
     BoundedDyck,
     ClosedForm,
@@ -24,6 +25,7 @@ __all__ = [
     "CounterLanguage",
     "FlipFlop",
     "boolean",
+    "bounded_dyck_cascade",
     "closed_form",
     "equal_runs",
     "mamba_weights",

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -86,7 +86,12 @@ def _weights(cascade: Cascade, fold: bool, robust: bool) -> Weights:
         tensors |= {f"{prefix}mixer.{name}": value for name, value in mixer.items()}
         tensors[f"{prefix}norm.weight"] = torch.ones(width, dtype=torch.float64)
     return Weights(
-        config=_config(plan, width, expand, rank, len(blocks)),
+        config={
+            "model_type": "mamba",
+            "architectures": ["MambaForCausalLM"],
+            **plan.config(width, expand, len(blocks)),
+            "time_step_rank": rank,
+        },
         tensors=tensors,
         alphabet=cascade.alphabet,
         plan=plan.description(_describe(plan, num_blocks)),
@@ -259,22 +264,6 @@ class _Mixer:
             row[source] += float(SATURATION * value)
         for source in plan.stream.constant().coefficients:
             row[source] += float(SATURATION * constant)
-
-
-def _config(plan: ModelPlan, width: int, expand: int, rank: int, layers: int) -> dict[str, Any]:
-    return {
-        "model_type": "mamba",
-        "architectures": ["MambaForCausalLM"],
-        "vocab_size": plan.vocab_size,
-        "hidden_size": width,
-        "state_size": 1,
-        "num_hidden_layers": layers,
-        "conv_kernel": 2,
-        "expand": expand,
-        "time_step_rank": rank,
-        "layer_norm_epsilon": 1e-5,
-        "tie_word_embeddings": False,
-    }
 
 
 TARGETS.add(

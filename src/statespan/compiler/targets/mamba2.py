@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ __all__ = ["mamba2_weights"]
 SATURATION = 128
 WRITE = 32
 """What B and C are: silu(32) is exactly 32."""
+
+HEAD_DIMS = (1, 2, 4, 8, 16, 32, 64)
 
 DOMINANT = 2**24
 """The constants before the norm are a multiple of its square; all else is below 2^34."""
@@ -62,13 +64,37 @@ class _Head:
 def mamba2_weights(cascade: Cascade) -> Weights:
     """Return the weights of `cascade` for `transformers.Mamba2ForCausalLM`, and for ours."""
     folds = (True, False) if can_fold(cascade) else (False,)
-    options = [
-        _weights(cascade, fold, head_dim) for fold in folds for head_dim in (1, 2, 4, 8, 16, 32, 64)
+    laid_out = [_lay_out(cascade, fold) for fold in folds]
+    choices = [
+        (_count(model, head_dim), number, head_dim)
+        for number, model in enumerate(laid_out)
+        for head_dim in HEAD_DIMS
     ]
-    return min(options, key=lambda weights: weights.num_parameters)
+    _, number, head_dim = min(choices)
+    return _write(laid_out[number], head_dim)
 
 
-def _weights(cascade: Cascade, fold: bool, head_dim: int) -> Weights:
+@final
+@dataclass(frozen=True, slots=True)
+class _Model:
+    plan: ModelPlan
+    blocks: list[list[_Head]]
+    described: list[Block]
+
+    def sizes(self, head_dim: int) -> tuple[int, int, list[int]]:
+        """Return width, expansion and the constants' sizes for heads of that width."""
+        heads = [sum(-(-len(h.channels) // head_dim) for h in block) for block in self.blocks]
+        return _sizes(self.plan.stream.least_width, max(heads), head_dim)
+
+
+def _count(model: _Model, head_dim: int) -> int:
+    """Return the number of weights of the projections, which are nearly all."""
+    width, expand, _ = model.sizes(head_dim)
+    channels = expand * width
+    return len(model.blocks) * width * (3 * channels + channels // head_dim)
+
+
+def _lay_out(cascade: Cascade, fold: bool) -> _Model:
     later = [i for i, level in enumerate(cascade.levels) if level > 1]
     plan = plan_model(cascade, kinds=("after",), events=later, fold=fold)
     blocks: list[list[_Head]] = []
@@ -88,7 +114,7 @@ def _weights(cascade: Cascade, fold: bool, head_dim: int) -> Weights:
     else:
         blocks.append([answers])
         described.append(plan.update_block([], [], answers=True))
-    return _write(plan, blocks, head_dim, described)
+    return _Model(plan, blocks, described)
 
 
 def _describe_events(plan: ModelPlan, components: Sequence[int]) -> Block:
@@ -153,11 +179,9 @@ def _direct_answers(plan: ModelPlan) -> Iterator[_Channel]:
         yield _Channel(condition, outputs=plan.answer(label))
 
 
-def _write(
-    plan: ModelPlan, blocks: list[list[_Head]], head_dim: int, described: list[Block]
-) -> Weights:
-    num_heads = [sum(-(-len(head.channels) // head_dim) for head in block) for block in blocks]
-    width, expand, squares = _sizes(plan.stream.least_width, max(num_heads), head_dim)
+def _write(model: _Model, head_dim: int) -> Weights:
+    plan, blocks = model.plan, model.blocks
+    width, expand, squares = model.sizes(head_dim)
     tensors = plan.outer_tensors(width)
     for number, block in enumerate(blocks):
         prefix = f"backbone.layers.{number}."
@@ -165,10 +189,18 @@ def _write(
         tensors |= {f"{prefix}mixer.{name}": value for name, value in mixer.items()}
         tensors[f"{prefix}norm.weight"] = torch.ones(width, dtype=torch.float64)
     return Weights(
-        config=_config(plan, width, expand, head_dim, len(blocks)),
+        config={
+            "model_type": "mamba2",
+            "architectures": ["Mamba2ForCausalLM"],
+            **plan.config(width, expand, len(blocks)),
+            "head_dim": head_dim,
+            "num_heads": expand * width // head_dim,
+            "n_groups": 1,
+            "chunk_size": 64,
+        },
         tensors=tensors,
         alphabet=plan.cascade.alphabet,
-        plan=plan.description(described),
+        plan=plan.description(model.described),
     )
 
 
@@ -261,25 +293,6 @@ class _Mixer:
             active *= SATURATION * WRITE * WRITE
         for target, units in channel.outputs.items():
             self.out_proj[target, place] = AMPLITUDE * units * (DOMINANT**2 / active)
-
-
-def _config(plan: ModelPlan, width: int, expand: int, head_dim: int, layers: int) -> dict[str, Any]:
-    return {
-        "model_type": "mamba2",
-        "architectures": ["Mamba2ForCausalLM"],
-        "vocab_size": plan.vocab_size,
-        "hidden_size": width,
-        "state_size": 1,
-        "num_hidden_layers": layers,
-        "conv_kernel": 2,
-        "expand": expand,
-        "head_dim": head_dim,
-        "num_heads": expand * width // head_dim,
-        "n_groups": 1,
-        "chunk_size": 64,
-        "layer_norm_epsilon": 1e-5,
-        "tie_word_embeddings": False,
-    }
 
 
 TARGETS.add("mamba2", Target("mamba2", "Mamba-2", mamba2_weights))
