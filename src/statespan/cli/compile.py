@@ -73,6 +73,8 @@ def compile_language(
         robust=robust,
         formula=language if temporal else None,
     )
+    if draw is not None:
+        write_atomically(draw, compiled.draw().encode())
     if out is not None:
         compiled.save_pretrained(out)
     verification = None
@@ -81,10 +83,9 @@ def compile_language(
             verification = compiled.verify(long_length=long_length, progress=progress)
         if out is not None:
             compiled.save_pretrained(out, verification=verification)
-    if draw is not None:
-        write_atomically(draw, compiled.draw().encode())
     if json:
-        print_json(_facts(compiled, verification, out))
+        explanation = {"explanation": compiled.explain()} if explain else {}
+        print_json({**_facts(compiled, verification, out), **explanation})
     else:
         _print(compiled, verification, out, explain=explain)
         if draw is not None:

@@ -71,7 +71,7 @@ def _certify(
     fault = cascade_fault(cascade, dfa, limit=limit)
     facts = _Facts(plan, cascade, limit)
     wrong = [_fault(f"the cascade: {fault}")] if fault else []
-    wrong += facts.check_embeddings(model)
+    wrong += facts.check_embeddings(model) + facts.check_norms(model)
     states = transitions = 0
     blocks: Any = model.base_model.layers
     layers = list(blocks)
@@ -103,7 +103,7 @@ def _certificate(
         states=states,
         transitions=transitions,
         wrong=wrong[:20],
-        margin=0.0 if facts is None else facts.margin,
+        margin=0.0 if facts is None or wrong else facts.margin,
         exact=facts is not None and facts.margin == facts.largest == EXACT_LOGIT,
         valid_prefixes_only=False,
         remark=remark,
@@ -140,13 +140,13 @@ class _Facts:
         return row
 
     def check_embeddings(self, model: Any) -> list[WrongAnswer]:
-        """Check that tokens differ in the letter only, and that all codes have one length."""
+        """Check that tokens differ in the letter only, and that all codes have one length.
+
+        What a group is embedded with must be one of its codes: a block that does not read it is
+        searched with that code in place of all others, so the norm must not see a difference.
+        """
         table = model.get_input_embeddings().weight.detach().float()
-        faults = [
-            _fault(f"the codes of {group.name} differ in length")
-            for group in self.groups
-            if len({sum(c * c for c in code) for code in group.codes}) != 1
-        ]
+        faults = self._check_groups(table[BOS])
         if (table != table.round()).any() or float(table.square().sum(1).max()) >= 2**24:
             faults.append(_fault("the embeddings are not small whole numbers"))
         letters = next(group for group in self.groups if group.kind == "letter")
@@ -158,23 +158,42 @@ class _Facts:
                 faults.append(_fault(f"the embedding of token {token}"))
         return faults
 
+    def _check_groups(self, row: Tensor) -> list[WrongAnswer]:
+        faults = []
+        used = [channel for group in self.groups for channel in group.channels]
+        if len(set(used)) != len(used):
+            faults.append(_fault("two groups share a channel"))
+        for group in self.groups:
+            if len({sum(c * c for c in code) for code in group.codes}) != 1:
+                faults.append(_fault(f"the codes of {group.name} differ in length"))
+            embedded = row[list(group.channels)]
+            codes = AMPLITUDE * torch.tensor(group.codes, dtype=row.dtype)
+            if not (codes == embedded).all(1).any():
+                faults.append(_fault(f"the embedding holds no code of {group.name}"))
+        return faults
+
+    def check_norms(self, model: Any) -> list[WrongAnswer]:
+        """Check that no weight of a norm is so large that a channel could overflow."""
+        norms = [layer.norm for layer in model.base_model.layers] + [model.base_model.norm_f]
+        largest = torch.stack([norm.weight.detach().float().abs().max() for norm in norms])
+        return [] if (largest < 2**32).all() else [_fault("a norm's weight is not small")]
+
     def check_head(self, model: Any) -> list[WrongAnswer]:
         """Check the sign of every logit for every answer that can be reached, at every letter."""
         head = model.get_output_embeddings()
         used = [i for i in self.touched(head.weight, dim=0) if i in self.known]
-        answer_ids = Vocabulary(self.cascade.alphabet).answer_ids
+        judged = [BOS, PAD, *Vocabulary(self.cascade.alphabet).answer_ids]
         cases: dict[Facts, tuple[bool, ...]] = {}
         for before, letter, after in self.edges:
             values = self.values(before, letter)
-            answers = tuple(
-                Vocabulary(self.cascade.alphabet).answers(self.cascade.next_symbols(after))
-            )
+            said = self.cascade.next_symbols(after)
+            answers = (False, False, *Vocabulary(self.cascade.alphabet).answers(said))
             seen = cases.setdefault(tuple(values[i] for i in used), answers)
             if seen != answers:
                 return [_fault("the head cannot tell two answers apart")]
         streams = torch.stack([self.stream(model, used, values) for values in cases])
         norm = model.base_model.norm_f
-        logits = head(norm(streams).to(head.weight.dtype))[:, answer_ids].float()
+        logits = head(norm(streams).to(head.weight.dtype))[:, judged].float()
         signed = logits * (2 * torch.tensor(list(cases.values())) - 1)
         self.margin, self.largest = float(signed.min()), float(signed.abs().max())
         if not (signed > 0).all():

@@ -58,11 +58,14 @@ def _about(report: Report, language: Language) -> list[str]:
     promise = "every prefix"
     if report.valid_prefixes_only:
         promise = "every prefix of a word of the language"
+    ignored = "EOS and PAD are ignored"
+    if report.valid_prefixes_only:
+        ignored += " where a word may end"
     about = (
         f"The language is over the symbols {show_symbols(language.alphabet)}. The weights were not "
         f"trained: they were written down. After BOS and {promise}, the logit of a symbol is "
         "positive exactly if it may follow, and that of EOS exactly if the prefix is a word. BOS "
-        "begins anew, EOS and PAD are ignored."
+        f"begins anew, {ignored}."
     )
     return [about, *(["", *report.remarks] if report.remarks else [])]
 

@@ -141,7 +141,7 @@ def certify_states(
         states=len(search.seen),
         transitions=search.transitions,
         wrong=search.wrong[:WRONG_LIMIT],
-        margin=search.margin,
+        margin=search.margin if search.margin < float("inf") else 0.0,
         exact=search.margin == search.largest == EXACT_LOGIT,
         valid_prefixes_only=valid_prefixes_only,
         remark=remark,
@@ -155,6 +155,8 @@ class _Search:
     def __init__(self, model: PreTrainedModel, oracle: Oracle, valid_only: bool) -> None:
         self.model, self.oracle, self.valid_only = model, oracle, valid_only
         self.answer_ids = oracle.vocabulary.answer_ids
+        # BOS and PAD may never follow, so that they are never generated.
+        self.judged = [BOS, PAD, *self.answer_ids]
         self.wrong: list[WrongAnswer] = []
         self.margin, self.largest = float("inf"), 0.0
         self.transitions = 0
@@ -199,8 +201,8 @@ class _Search:
         self, logits: Tensor, states: list[Hashable], origins: list[tuple[int, int]]
     ) -> None:
         self.transitions += len(states)
-        wanted = torch.tensor([self.oracle.answers(state) for state in states])
-        signed = logits[:, self.answer_ids].float() * (2 * wanted - 1)
+        wanted = torch.tensor([[False, False, *self.oracle.answers(state)] for state in states])
+        signed = logits[:, self.judged].float() * (2 * wanted - 1)
         signed = signed.nan_to_num(nan=-1.0)
         right = signed[signed > 0]
         if right.numel():
@@ -208,8 +210,8 @@ class _Search:
         self.largest = max(self.largest, float(signed.abs().max()))
         for place, answer in (signed <= 0).nonzero().tolist():
             if len(self.wrong) < WRONG_LIMIT:
-                token = self.answer_ids[answer]
-                logit = float(logits[place, token])
+                token = self.judged[answer]
+                logit = float(logits[place, token].nan_to_num(nan=0.0, posinf=1e38, neginf=-1e38))
                 self.wrong.append(WrongAnswer(self._word(origins[place]), str(token), logit))
 
     def _add(self, rows: Tensor, states: list[Hashable], origins: list[tuple[int, int]]) -> None:

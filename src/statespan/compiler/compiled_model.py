@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +38,7 @@ from statespan.compiler.verification import Verification, next_symbol_sets, veri
 from statespan.compiler.weights import Plan
 from statespan.errors import InputError
 from statespan.languages import DFA, Language, NextSymbols, Word
-from statespan.records import read_bytes
+from statespan.records import read_bytes, write_atomically
 
 __all__ = ["CERTIFICATE", "VERIFICATION", "CompiledModel"]
 
@@ -164,15 +165,17 @@ class CompiledModel:
         path = Path(folder)
         card = model_card(self.report, self.language, verification, certificate)
         files = {MANIFEST: msgspec.to_builtins(self._manifest())}
-        if verification is not None:
-            files[VERIFICATION] = msgspec.to_builtins(verification)
-        if certificate is not None:
-            files[CERTIFICATE] = msgspec.to_builtins(certificate)
         if is_own(self.config):
             write_own_folder(path, self.config, self.tensors, card=card, files=files)
         else:
             alphabet = self.language.alphabet
             write_folder(path, self.config, self.tensors, alphabet, card=card, files=files)
+        checks = {VERIFICATION: verification, CERTIFICATE: certificate}
+        weights = hashlib.sha256(read_bytes(path / WEIGHTS)).hexdigest()
+        for name, check in checks.items():
+            if check is not None:
+                table = {**msgspec.to_builtins(check), "weights_sha256": weights}
+                write_atomically(path / name, msgspec.json.format(msgspec.json.encode(table)))
 
     def _manifest(self) -> Manifest:
         return Manifest(

@@ -45,6 +45,16 @@ WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 CARD = "README.md"
+OWN_FILES = {
+    GENERATION_CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    "statespan.json",
+    "certificate.json",
+    "verification.json",
+}
+"""What is removed before another checkpoint is written over one."""
+
 RESERVED = (CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG)
 
 MARK = "statespan"
@@ -160,7 +170,7 @@ def prepare_folder(path: Path) -> None:
         # Without weights, what an interrupted write leaves behind cannot be taken for a checkpoint.
         (path / WEIGHTS).unlink(missing_ok=True)
         for entry in found:
-            if entry.suffix == ".json" and entry.name != CONFIG:
+            if entry.name in OWN_FILES:
                 entry.unlink()
     except OSError as error:
         raise storage_error(path, "write a checkpoint to", error) from error

@@ -135,9 +135,55 @@ def read_manifest(folder: Path) -> Manifest:
             "`statespan compile LANGUAGE --out FOLDER`."
         )
     try:
-        return msgspec.json.decode(read_bytes(path), type=Manifest)
+        manifest = msgspec.json.decode(read_bytes(path), type=Manifest)
     except msgspec.DecodeError as error:
         raise InputError(f"{path} is broken: {error}.") from error
+    fault = _fault(manifest)
+    if fault is not None:
+        raise InputError(f"{path} is broken: {fault}.")
+    return manifest
+
+
+def _fault(manifest: Manifest) -> str | None:
+    """Return what in a manifest does not fit together; None if all does."""
+    dfa, cascade = manifest.automaton, manifest.cascade
+    if dfa is not None:
+        states = range(dfa.num_states)
+        if list(dfa.alphabet) != manifest.alphabet:
+            return "the automaton has another alphabet"
+        rows = [(dfa.start, *dfa.accepting), *dfa.transitions]
+        if any(state not in states for row in rows for state in row):
+            return "the automaton names a state that it does not have"
+        if any(len(row) != len(dfa.alphabet) for row in dfa.transitions):
+            return "the automaton is not complete"
+    if cascade is None:
+        return None
+    sizes = [component.num_values for component in cascade.components]
+    lists = [t.conditions for c in cascade.components for t in c.terms]
+    lists += [term.conditions for term in cascade.answers]
+    if any(c >= len(sizes) or max(v, default=0) >= sizes[c] for item in lists for c, v in item):
+        return "the cascade names a component or a value that it does not have"
+    if any(label >= len(cascade.labels) for label in (cascade.default, *_labels(cascade))):
+        return "the cascade names an answer that it does not have"
+    return _plan_fault(manifest, len(sizes))
+
+
+def _labels(cascade: CascadeTable) -> list[int]:
+    return [term.label for term in cascade.answers]
+
+
+def _plan_fault(manifest: Manifest, num_components: int) -> str | None:
+    groups, width = manifest.plan.groups, manifest.report.d_model
+    if [group.kind for group in groups].count("letter") != 1:
+        return "the plan has no letter"
+    for group in groups:
+        if group.component is not None and group.component >= num_components:
+            return f"the group {group.name} is about a component that is not there"
+        if any(not 0 <= channel < width for channel in group.channels):
+            return f"the group {group.name} is in channels that are not there"
+    if len(manifest.plan.letter_classes) not in {0, len(manifest.alphabet) + 2}:
+        return "the plan has not one class for each letter"
+    return None
 
 
 def manifest_language(manifest: Manifest) -> Language:
