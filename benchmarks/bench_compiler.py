@@ -93,7 +93,7 @@ def _size_row(name: str, target: str, form: FormChoice) -> dict[str, Any]:
         }
         row[dtype] = {"seconds": round(report.seconds, 2), "margin": report.margin}
         counts = report.max_count is not None
-        if target != "diagonal" and not counts:
+        if target != "diagonal" and not counts and (report.states or form == "closed"):
             row[dtype]["certificate"] = _certificate_row(compiled.certify)
     print(json.dumps(row), flush=True)
     return row
