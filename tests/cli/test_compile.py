@@ -83,4 +83,5 @@ def test_a_checkpoint_that_errs_gets_exit_code_1(tmp_path: Path) -> None:
     done = run("certify", str(folder))
     assert done.returncode == 1
     assert done.stdout.startswith("Wrong: ")
+    assert "after BOS: the logit of 0 is -64" in done.stdout
     assert "Wrong: " in (folder / "README.md").read_text()

@@ -164,15 +164,21 @@ def certify(
 
         print_json({**msgspec.to_builtins(certificate), "proves": certificate.proves})
     else:
-        _print_certificate(certificate)
+        _print_certificate(certificate, folder)
     if not certificate.proves:
         raise typer.Exit(1)
 
 
-def _print_certificate(certificate: Certificate) -> None:
+def _print_certificate(certificate: Certificate, folder: Path) -> None:
     from statespan.compiler.card import certificate_text
+    from statespan.compiler.manifest import read_manifest
 
     print_text(certificate_text(certificate))
+    spelled = ["BOS", "EOS", "PAD", *read_manifest(folder).alphabet]
     for wrong in certificate.wrong:
-        tokens = " ".join(map(str, wrong.tokens))
-        print_text(f"  after tokens {tokens}: {wrong.answer} has {wrong.logit:g}")
+        if wrong.tokens:
+            tokens = " ".join(spelled[token] for token in wrong.tokens)
+            answer = spelled[int(wrong.answer)]
+            print_text(f"  after {tokens}: the logit of {answer} is {wrong.logit:g}")
+        else:
+            print_text(f"  {wrong.answer}")
