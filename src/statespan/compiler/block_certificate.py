@@ -27,13 +27,13 @@ from transformers import DynamicCache, PreTrainedModel
 from statespan.compiler.cached_model import CacheShape, cache_of, join_states, states_of
 from statespan.compiler.cascade import Cascade, Values, cascade_fault
 from statespan.compiler.certificate import EXACT_LOGIT, Certificate, Progress, WrongAnswer
-from statespan.compiler.model_plan import GroupValues
+from statespan.compiler.model_plan import GroupValues, letters_of_tokens
 from statespan.compiler.quiet import quiet_transformers
 from statespan.compiler.residual import AMPLITUDE
 from statespan.compiler.weights import Plan
 from statespan.errors import LimitError
 from statespan.languages.automaton import DFA
-from statespan.training import BOS, EOS, PAD, Vocabulary
+from statespan.training import BOS, PAD, Vocabulary
 
 __all__ = ["BLOCK_STATE_LIMIT", "certify_blocks"]
 
@@ -151,7 +151,7 @@ class _Facts:
             faults.append(_fault("the embeddings are not small whole numbers"))
         letters = next(group for group in self.groups if group.kind == "letter")
         expected = table[BOS].clone()
-        for token, letter in _letters_of_tokens(self.cascade).items():
+        for token, letter in letters_of_tokens(self.cascade).items():
             code = letters.codes[self.plan.letter_classes[letter]]
             expected[list(letters.channels)] = AMPLITUDE * torch.tensor(code, dtype=table.dtype)
             if not torch.equal(table[token], expected):
@@ -228,13 +228,6 @@ def _edges(cascade: Cascade, limit: int) -> Iterable[tuple[Values, int, Values]]
                     raise LimitError(f"the cascade reaches more than {limit:,} values.")
                 seen.add(after)
                 order.append(after)
-
-
-def _letters_of_tokens(cascade: Cascade) -> dict[int, int]:
-    restart = cascade.restart
-    first = Vocabulary(cascade.alphabet).size - restart
-    symbols = {first + letter: letter for letter in range(restart)}
-    return {BOS: restart, EOS: restart + 1, PAD: restart + 1, **symbols}
 
 
 @final

@@ -15,7 +15,14 @@ from statespan.compiler.residual import AMPLITUDE, Form, Stream, answer_columns,
 from statespan.compiler.weights import Block, Group, GroupKind, Plan
 from statespan.training import BOS, EOS, PAD, Vocabulary
 
-__all__ = ["FoldedAnswer", "GroupValues", "ModelPlan", "can_fold", "plan_model"]
+__all__ = [
+    "FoldedAnswer",
+    "GroupValues",
+    "ModelPlan",
+    "can_fold",
+    "letters_of_tokens",
+    "plan_model",
+]
 
 FoldedAnswer = tuple[frozenset[int], Conditions, int]
 """(values of a component of the last level, the other conditions, the label)."""
@@ -140,18 +147,11 @@ class ModelPlan:
                     group.codes[self.default(group)], dtype=torch.float64
                 )
         letters = self.stream.groups["letter"]
-        for token, letter in self.letters_of_tokens().items():
+        for token, letter in letters_of_tokens(self.cascade).items():
             rows[token, letters.channels[self.letter_classes[letter]]] = 1
         for channel, value in self.stream.fill(width).items():
             rows[:, channel] = value
         return rows * AMPLITUDE
-
-    def letters_of_tokens(self) -> dict[int, int]:
-        """Return the letter of each token: a symbol, the restart, or what is ignored."""
-        restart = self.cascade.restart
-        first = self.vocab_size - restart
-        special = {BOS: restart, EOS: restart + 1, PAD: restart + 1}
-        return special | {first + letter: letter for letter in range(restart)}
 
     def head(self, width: int) -> Tensor:
         """Return the head: plus or minus 64 for each token, from the answers."""
@@ -193,6 +193,14 @@ class ModelPlan:
         """Return the plan that is kept with the weights."""
         groups = tuple(self.stream.groups.values())
         return Plan(groups, tuple(blocks), tuple(self.letter_classes))
+
+
+def letters_of_tokens(cascade: Cascade) -> dict[int, int]:
+    """Return the letter of each token: a symbol, the restart, or (one more) what is ignored."""
+    restart = cascade.restart
+    first = Vocabulary(cascade.alphabet).size - restart
+    special = {BOS: restart, EOS: restart + 1, PAD: restart + 1}
+    return special | {first + letter: letter for letter in range(restart)}
 
 
 def _listed(noun: str, numbers: Sequence[int]) -> str:
