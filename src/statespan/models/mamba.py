@@ -10,7 +10,7 @@ from typing import Any, cast, final
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import linear
 
 from statespan.models.model import (
     MODELS,
@@ -101,20 +101,29 @@ class MambaMixer(Mixer):
         """Return the outputs and the layer's next state (last inputs, scan state)."""
         past, scan_state = state if state is not None else (None, None)
         inputs, gate = self.in_proj(hidden).chunk(2, dim=-1)
-        inputs, past = causal_convolution(inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past)
-        inputs = silu(inputs)
+        inputs, past = causal_convolution(
+            inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past, activation="silu"
+        )
         sizes = [self.dt_rank, self.d_state, self.d_state]
         step, write, read = self.x_proj(inputs).split(sizes, dim=-1)
         outputs, scan_state = selective_scan(
-            inputs, softplus(self.dt_proj(step)), -torch.exp(self.A_log), write, read, scan_state
+            inputs,
+            linear(step, self.dt_proj.weight),
+            -torch.exp(self.A_log),
+            write,
+            read,
+            scan_state,
+            skip=self.D,
+            gate=gate,
+            delta_bias=self.dt_proj.bias,
+            softplus=True,
         )
-        outputs = torch.addcmul(outputs, inputs, self.D)
-        return self.out_proj(outputs * silu(gate)), (past, scan_state)
+        return self.out_proj(outputs), (past, scan_state)
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw the parameters as the paper's code does (S4D-real A, log-uniform time steps)."""
-        for linear in (self.in_proj, self.conv1d, self.x_proj, self.out_proj):
-            initialize_linear(linear, generator)
+        for projection in (self.in_proj, self.conv1d, self.x_proj, self.out_proj):
+            initialize_linear(projection, generator)
         bound = self.dt_rank**-0.5
         nn.init.uniform_(self.dt_proj.weight, -bound, bound, generator=generator)
         initialize_time_step(self.dt_proj.bias, generator)

@@ -1,15 +1,36 @@
-"""Causal depthwise convolution over a few steps, as in every Mamba block."""
+"""Causal depthwise convolution over a few steps, with its activation, as in every Mamba block."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad, silu
+
+from statespan.errors import InputError
+from statespan.models.ops.checks import (
+    check_documents,
+    check_dtypes,
+    check_shape,
+    computing_dtype,
+)
+from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
+from statespan.models.ops.operator import (
+    Kind,
+    empty_gradients,
+    gradients_by_recomputation,
+    make_operation,
+    rows_per_member,
+    sum_rows,
+)
+from statespan.models.ops.tokens import PADDING, STARTS, token_kinds
 
 __all__ = ["causal_convolution"]
+
+MOST_WIDTH = 16
+"""The widest window that the compiled kernel holds, as in its source."""
 
 
 def causal_convolution(
@@ -17,12 +38,20 @@ def causal_convolution(
     weight: Float[Tensor, "channel width"],
     bias: Float[Tensor, " channel"] | None,
     initial_state: Float[Tensor, "batch past channel"] | None = None,
+    *,
+    activation: Literal["silu"] | None = None,
+    documents: Int[Tensor, "batch length"] | None = None,
 ) -> tuple[Float[Tensor, "batch length channel"], Float[Tensor, "batch past channel"]]:
     """Return the causal depthwise convolution of `inputs`, and the last width - 1 inputs.
 
-    y_t = bias + Σ_k weight[:, k] x_{t - width + 1 + k}. A missing `bias` is zero, and so is
-    a missing `initial_state` (the width - 1 inputs before the first); the one returned continues
-    the sequence. Differentiable once.
+    y_t = f(bias + Σ_k weight[:, k] x_{t - width + 1 + k}), with f the `activation` or nothing. A
+    missing `bias` is zero, and so is a missing `initial_state` (the width - 1 inputs before the
+    first); the one returned continues the sequence. `documents` has the number of the document of
+    each token: no window reaches from one document into another, and padding, a negative number,
+    is not there at all. bfloat16 is computed in float32. Differentiable once.
+
+    Raises:
+        InputError: a shape, dtype or device does not fit; the message names the argument.
 
     Example:
         >>> import torch
@@ -32,38 +61,169 @@ def causal_convolution(
         >>> outputs.flatten().tolist(), state.item()
         ([1.0, 12.0, 23.0], 3.0)
     """
+    check_dtypes(inputs=inputs, weight=weight, bias=bias, initial_state=initial_state)
+    check_shape("inputs", inputs, None, None, None)
+    batch, length, channel = inputs.shape
+    check_shape("weight", weight, channel, None)
     width = weight.shape[1]
-    if bias is None:
-        bias = weight.new_zeros(weight.shape[0])
+    check_shape("bias", bias, channel)
+    check_shape("initial_state", initial_state, batch, width - 1, channel)
+    check_documents(documents, batch, length)
+    if activation not in (None, "silu"):
+        raise InputError(f'activation must be "silu" or None, got {activation!r}.')
+    dtype = computing_dtype(inputs)
     if initial_state is None:
-        initial_state = inputs.new_zeros(inputs.shape[0], width - 1, inputs.shape[2])
-    padded = torch.cat((initial_state, inputs), dim=1)
-    outputs: Tensor = _Convolution.apply(padded, weight, bias)  # type: ignore[no-untyped-call]
-    return outputs, padded[:, padded.shape[1] - width + 1 :]
+        initial_state = inputs.new_zeros(batch, width - 1, channel)
+    outputs, last = _causal_convolution(
+        inputs.to(dtype),
+        weight.to(dtype).t()[None],
+        inputs.new_zeros(1, channel, dtype=dtype) if bias is None else bias.to(dtype)[None],
+        None if documents is None else token_kinds(documents),
+        initial_state.to(dtype),
+        activation == "silu",
+    )
+    return outputs.to(inputs.dtype), last.to(inputs.dtype)
 
 
-class _Convolution(torch.autograd.Function):
-    """The convolution without padding: width - 1 outputs fewer than inputs."""
+def _forward(
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    tokens: Tensor | None,
+    initial: Tensor,
+    activated: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return outputs and last windows.
 
-    @staticmethod
-    def forward(ctx: Any, padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(padded, weight)
-        width = weight.shape[1]
-        length = padded.shape[1] - width + 1
-        outputs = torch.addcmul(bias, padded[:, :length], weight[:, 0])
-        for k in range(1, width):
-            outputs.addcmul_(padded[:, k : k + length], weight[:, k])
-        return outputs
+    Rows: inputs [row, length, channel]; tokens [row, length]; initial [row, width - 1, channel].
+    Members: weight [member, width, channel]; bias [member, channel].
+    """
+    if not _has_kernel(inputs, weight):
+        outputs, last = _composite(inputs, weight, bias, tokens, initial, activated)
+        return outputs, last.clone()
+    inputs = rows(inputs)
+    outputs = inputs.new_empty(inputs.shape)
+    window = initial.clone(memory_format=torch.contiguous_format)
+    call(
+        "causal_convolution_forward", inputs, weight.contiguous(), bias.contiguous(),
+        contiguous(tokens), outputs, window, *inputs.stride()[:2],
+        *_sizes(inputs, weight, activated),
+    )  # fmt: skip
+    return outputs, window
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (grad,) = gradients
-        padded, weight = ctx.saved_tensors
-        length = grad.shape[1]
-        grad_padded = torch.zeros_like(padded)
-        grad_weight = torch.empty_like(weight)
-        for k in range(weight.shape[1]):
-            grad_padded[:, k : k + length].addcmul_(grad, weight[:, k])
-            grad_weight[:, k] = torch.einsum("btc,btc->c", grad, padded[:, k : k + length])
-        return grad_padded, grad_weight, grad.sum((0, 1))
+
+def _backward(
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    tokens: Tensor | None,
+    initial: Tensor,
+    activated: bool,
+    grad_outputs: Tensor | None,
+    grad_last: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of the tensors that `_forward` takes, an empty one for the tokens."""
+    if not _has_kernel(inputs, weight):
+        arguments = (inputs, weight, bias, tokens, initial, activated)
+        return gradients_by_recomputation(  # type: ignore[return-value]
+            _composite, arguments, grad_outputs, grad_last
+        )
+    row, _, channel = inputs.shape
+    members, width = weight.shape[:2]
+    if grad_outputs is None:
+        grad_outputs = inputs.new_zeros(1, 1, channel).expand_as(inputs)
+    if grad_last is None:
+        grad_last = torch.zeros_like(initial)
+    inputs, grad_outputs = rows(inputs), rows(grad_outputs)
+    grad_inputs = inputs.new_empty(inputs.shape)
+    grad_weight = inputs.new_empty(row, width, channel)
+    grad_bias = inputs.new_empty(row, channel)
+    grad_initial = inputs.new_zeros(initial.shape)
+    call(
+        "causal_convolution_backward", inputs, weight.contiguous(), bias.contiguous(),
+        contiguous(tokens), initial.contiguous(), grad_outputs, grad_last.contiguous(),
+        grad_inputs, grad_weight, grad_bias, grad_initial, *inputs.stride()[:2],
+        *grad_outputs.stride()[:2], *_sizes(inputs, weight, activated),
+    )  # fmt: skip
+    return (
+        grad_inputs,
+        sum_rows(grad_weight, members),
+        sum_rows(grad_bias, members),
+        inputs.new_empty(0),
+        grad_initial,
+    )
+
+
+def _has_kernel(inputs: Tensor, weight: Tensor) -> bool:
+    return is_native(inputs) and weight.shape[1] <= MOST_WIDTH
+
+
+def _sizes(inputs: Tensor, weight: Tensor, activated: bool) -> tuple[int, ...]:
+    row, length, channel = inputs.shape
+    width = weight.shape[1]
+    threads = num_threads(row * length * channel * (width + 8 * activated))
+    parts = max(1, min(-(-threads // max(1, row)), channel // 16))
+    return row, length, channel, width, rows_per_member(row, weight), int(activated), parts, threads
+
+
+def _composite(
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    tokens: Tensor | None,
+    initial: Tensor,
+    activated: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return outputs and last windows, of torch's own differentiable functions."""
+    length, width, repeats = inputs.shape[1], weight.shape[1], rows_per_member(len(inputs), weight)
+    weight, bias = (tensor.repeat_interleave(repeats, 0) for tensor in (weight, bias))
+    past = torch.cat((initial, inputs), dim=1)
+    if tokens is None:
+        outputs = bias[:, None]
+        for k in range(width):
+            outputs = torch.addcmul(outputs, past[:, k : k + length], weight[:, None, k])
+        last = past[:, length:]
+    else:
+        outputs, last = _over_tokens(past, weight, bias, tokens)
+    if activated:
+        outputs = silu(outputs)
+    if tokens is not None:
+        outputs = outputs.masked_fill((tokens == PADDING)[..., None], 0)
+    return outputs, last
+
+
+def _over_tokens(
+    past: Tensor, weight: Tensor, bias: Tensor, tokens: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the convolution within documents, padding left out, before the activation."""
+    before = weight.shape[1] - 1
+    kept = pad(tokens != PADDING, (before, 0), value=True)
+    # Tokens that are kept move to the end of their row, in order: padding is not there at all.
+    order = kept.to(torch.uint8).argsort(dim=1, stable=True)
+    back = order.argsort(dim=1)
+    past = past.masked_fill(~kept[..., None], 0)
+    moved = past.gather(1, order[..., None].expand_as(past))
+    document = pad(tokens == STARTS, (before, 0)).gather(1, order).cumsum(1)
+    moved, places = pad(moved, (0, 0, before, 0)), pad(document, (before, 0), value=-1)
+    outputs = bias[:, None]
+    for k in range(before + 1):
+        part = slice(k, k + past.shape[1])
+        same = (places[:, part] == document)[..., None]
+        outputs = outputs + moved[:, part].masked_fill(~same, 0) * weight[:, None, k]
+    outputs = outputs.gather(1, back[..., None].expand_as(past))[:, before:]
+    tail = slice(past.shape[1], None)
+    same = (places[:, tail] == document[:, -1:])[..., None]
+    return outputs, moved[:, tail].masked_fill(~same, 0)
+
+
+def _fake(inputs: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    initial = rest[3]
+    return inputs.new_empty(inputs.shape), initial.new_empty(initial.shape)
+
+
+_KINDS: tuple[Kind, ...] = ("row", "member", "member", "row", "row", "fixed")
+
+_causal_convolution = make_operation(
+    "causal_convolution", _forward, _backward, kinds=_KINDS, fake=_fake,
+    fake_backward=empty_gradients(5),
+)  # fmt: skip

@@ -1,9 +1,8 @@
 """Mamba's selective scan on a CPU, in time linear in the length.
 
-The states of one chunk of time at a time are kept, time first, so that each step of the recurrence
-is one fused multiply-add over contiguous memory and all the rest of a chunk is a few large
-operations. The backward pass recomputes the states of a chunk from the state at its start; so
-nothing of size batch × length × channel × state ever exists.
+A compiled kernel does it where there is one (`kernels/selective_scan.c`), torch elsewhere. Both
+walk through time chunk by chunk; the backward pass recomputes the states of a chunk from the state
+at its start, so nothing of size batch × length × channel × state ever exists.
 """
 
 from __future__ import annotations
@@ -11,30 +10,67 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from statespan.models.ops.checks import (
+    check_documents,
+    check_dtypes,
+    check_shape,
+    computing_dtype,
+)
+from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
+from statespan.models.ops.operator import (
+    Kind,
+    empty_gradients,
+    gradients_by_recomputation,
+    make_operation,
+    rows_per_member,
+    sum_rows,
+)
+from statespan.models.ops.selective_scan_torch import composite_selective_scan
+from statespan.models.ops.tokens import token_kinds
 
 __all__ = ["selective_scan"]
 
-CHUNK_NUMBERS = 1 << 20
-"""Numbers in one [chunk, batch, channel, state] block: small enough to stay in a CPU's cache."""
+CHUNK = 64
+"""Tokens from one kept state to the next in the compiled kernel, as in its source."""
+
+MOST_STATES = 256
+"""The largest state that the compiled kernel holds, as in its source."""
 
 
 def selective_scan(
     inputs: Float[Tensor, "batch length channel"],
     delta: Float[Tensor, "batch length channel"],
     transition: Float[Tensor, "channel state"],
-    write: Float[Tensor, "batch length state"],
-    read: Float[Tensor, "batch length state"],
+    write: Float[Tensor, "batch length *group state"],
+    read: Float[Tensor, "batch length *group state"],
     initial_state: Float[Tensor, "batch channel state"] | None = None,
+    *,
+    skip: Float[Tensor, " channel"] | None = None,
+    gate: Float[Tensor, "batch length channel"] | None = None,
+    delta_bias: Float[Tensor, " channel"] | None = None,
+    softplus: bool = False,
+    documents: Int[Tensor, "batch length"] | None = None,
 ) -> tuple[Float[Tensor, "batch length channel"], Float[Tensor, "batch channel state"]]:
     """Return the outputs and the last state of Mamba's recurrence (Gu and Dao 2023, algorithm 2).
 
-    h_t = exp(Δ_t A) ∘ h_{t-1} + Δ_t x_t B_t and y_t = h_t C_t, with A `transition` (negative for a
-    decay), B `write`, C `read`. A missing `initial_state` is zero. The last state, given as the
-    initial one of the next piece, continues the sequence. Time and memory are linear in `length`.
-    Differentiable once, in every argument.
+    h_t = exp(Δ_t A) ∘ h_{t-1} + Δ_t x_t B_t and y_t = (h_t C_t + D ∘ x_t) ∘ silu(z_t), with A
+    `transition` (negative for a decay), B `write`, C `read`, D `skip`, z `gate`. Δ is `delta`
+    plus `delta_bias`, through softplus if `softplus`. What is None is left out. With a group axis
+    in `write` and `read`, each group of neighboring channels has its own.
+
+    A missing `initial_state` is zero. The last state, given as the initial one of the next piece,
+    continues the sequence; one token at a time is the same operation. `documents` has the number
+    of the document of each token (see `statespan.models.ops.tokens.token_kinds`): a state never
+    passes from one document to the next, and padding, a negative number, leaves it as it is.
+
+    Time and memory are linear in the length. bfloat16 is computed and its state kept in float32.
+    Differentiable once, in every argument of floats.
+
+    Raises:
+        InputError: a shape, dtype or device does not fit; the message names the argument.
 
     Example:
         >>> import torch
@@ -43,92 +79,200 @@ def selective_scan(
         >>> outputs.flatten().tolist(), state.item()
         ([1.0, 2.0, 3.0], 3.0)
     """
+    check_dtypes(
+        inputs=inputs, delta=delta, transition=transition, write=write, read=read, skip=skip,
+        gate=gate, delta_bias=delta_bias, initial_state=initial_state,
+    )  # fmt: skip
+    check_shape("inputs", inputs, None, None, None)
+    batch, length, channel = inputs.shape
+    check_shape("transition", transition, channel, None)
+    state = transition.shape[1]
+    groups = [write.shape[2]] if write.ndim == 4 else []
+    check_shape("delta", delta, batch, length, channel)
+    check_shape("write", write, batch, length, *groups, state)
+    check_shape("read", read, batch, length, *groups, state)
+    check_shape("initial_state", initial_state, batch, channel, state)
+    check_shape("gate", gate, batch, length, channel)
+    check_shape("skip", skip, channel)
+    check_shape("delta_bias", delta_bias, channel)
+    check_documents(documents, batch, length)
+    dtype = computing_dtype(inputs)
+    per_group = (batch, length, *(groups or [1]), state)
     if initial_state is None:
-        initial_state = inputs.new_zeros(inputs.shape[0], *transition.shape)
-    outputs, last_state = _SelectiveScan.apply(  # type: ignore[no-untyped-call]
-        *(_time_first(tensor) for tensor in (inputs, delta)),
-        transition,
-        *(_time_first(tensor) for tensor in (write, read)),
-        initial_state,
+        initial_state = inputs.new_zeros(batch, channel, state, dtype=dtype)
+    outputs, last, _ = _selective_scan(
+        inputs.to(dtype),
+        delta.to(dtype),
+        transition.to(dtype).t()[None],
+        write.to(dtype).reshape(per_group),
+        read.to(dtype).reshape(per_group),
+        None if skip is None else skip.to(dtype)[None],
+        None if gate is None else gate.to(dtype),
+        None if delta_bias is None else delta_bias.to(dtype)[None],
+        None if documents is None else token_kinds(documents),
+        initial_state.to(dtype).transpose(1, 2),
+        softplus,
     )
-    return outputs.transpose(0, 1), last_state
+    return outputs.to(inputs.dtype), last.transpose(1, 2)
 
 
-def _time_first(tensor: Tensor) -> Tensor:
-    return tensor.transpose(0, 1).contiguous()
+def _forward(
+    inputs: Tensor,
+    delta: Tensor,
+    transition: Tensor,
+    write: Tensor,
+    read: Tensor,
+    skip: Tensor | None,
+    gate: Tensor | None,
+    delta_bias: Tensor | None,
+    tokens: Tensor | None,
+    initial: Tensor,
+    softplus: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return outputs, last states and the states that each chunk starts from.
+
+    Rows: inputs, delta, gate [row, length, channel]; write, read [row, length, group, state];
+    tokens [row, length]; initial [row, state, channel]. Members: transition [member, state,
+    channel]; skip, delta_bias [member, channel]. Kept states: [row, chunk, state, channel].
+    """
+    arguments = (inputs, delta, transition, write, read, skip, gate, delta_bias, tokens)
+    if not _has_kernel(inputs, transition):
+        outputs, last = composite_selective_scan(*arguments, initial, softplus)
+        return outputs.contiguous(), last.contiguous(), _no_starts(inputs)
+    row, length, channel = inputs.shape
+    outputs = inputs.new_empty(row, length, channel)
+    last = initial.clone(memory_format=torch.contiguous_format)
+    starts = inputs.new_empty(row, -(-length // CHUNK), *transition.shape[1:])
+    native = _Native(*arguments, softplus=softplus)
+    results = (outputs, last, starts)
+    call("selective_scan_forward", *native.tensors, *results, *native.strides, *native.sizes)
+    return outputs, last, starts
 
 
-def _chunk_length(batch: int, channel: int, state: int) -> int:
-    return max(1, CHUNK_NUMBERS // max(1, batch * channel * state))
+def _backward(
+    inputs: Tensor,
+    delta: Tensor,
+    transition: Tensor,
+    write: Tensor,
+    read: Tensor,
+    skip: Tensor | None,
+    gate: Tensor | None,
+    delta_bias: Tensor | None,
+    tokens: Tensor | None,
+    initial: Tensor,
+    softplus: bool,
+    starts: Tensor,
+    grad_outputs: Tensor | None,
+    grad_last: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of the tensors that `_forward` takes, an empty one for the tokens."""
+    arguments = (inputs, delta, transition, write, read, skip, gate, delta_bias, tokens)
+    if not _has_kernel(inputs, transition):
+        return gradients_by_recomputation(  # type: ignore[return-value]
+            composite_selective_scan, (*arguments, initial, softplus), grad_outputs, grad_last
+        )
+    row, length, channel = inputs.shape
+    members, state = transition.shape[:2]
+    if grad_outputs is None:
+        grad_outputs = inputs.new_zeros(1, 1, channel).expand(row, length, channel)
+    grad_outputs = rows(grad_outputs)
+    if grad_last is None:
+        grad_last = torch.zeros_like(initial)
+    grad_state = grad_last.clone(memory_format=torch.contiguous_format)
+    native = _Native(*arguments, softplus=softplus)
+    grad_inputs, grad_delta = (inputs.new_empty(row, length, channel) for _ in range(2))
+    grad_gate = inputs.new_empty((row, length, channel) if gate is not None else 0)
+    grad_write, grad_read = (inputs.new_zeros(native.parts, *write.shape) for _ in range(2))
+    grad_transition = inputs.new_zeros(row, state, channel)
+    grad_skip, grad_bias = (inputs.new_zeros(row, channel) for _ in range(2))
+    call(
+        "selective_scan_backward", *native.tensors, starts, grad_outputs, grad_inputs, grad_delta,
+        grad_transition, grad_write, grad_read, grad_skip, grad_gate, grad_bias, grad_state,
+        *native.strides, *grad_outputs.stride()[:2], *native.sizes,
+    )  # fmt: skip
+    return (
+        grad_inputs,
+        grad_delta,
+        sum_rows(grad_transition, members),
+        _sum_parts(grad_write),
+        _sum_parts(grad_read),
+        inputs.new_empty(0) if skip is None else sum_rows(grad_skip, members),
+        grad_gate,
+        inputs.new_empty(0) if delta_bias is None else sum_rows(grad_bias, members),
+        inputs.new_empty(0),
+        grad_state,
+    )
 
 
-def _run_chunk(
-    scaled: Tensor, delta: Tensor, transition: Tensor, write: Tensor, state: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the decays and the states of one chunk, both [time, batch, channel, state]."""
-    decay = torch.mul(delta[..., None], transition).exp_()
-    states = scaled[..., None] * write[:, :, None, :]
-    for now, fade in zip(states.unbind(0), decay.unbind(0), strict=True):
-        state = now.addcmul_(fade, state)
-    return decay, states
+def _has_kernel(inputs: Tensor, transition: Tensor) -> bool:
+    return is_native(inputs) and transition.shape[1] <= MOST_STATES
 
 
-class _SelectiveScan(torch.autograd.Function):
-    """Time-first arguments and output; see `selective_scan`."""
+def _no_starts(inputs: Tensor) -> Tensor:
+    return inputs.new_empty(len(inputs), 0)
 
-    @staticmethod
-    def forward(
-        ctx: Any,
+
+def _sum_parts(gradients: Tensor) -> Tensor:
+    return gradients.sum(0) if len(gradients) > 1 else gradients.squeeze(0)
+
+
+class _Native:
+    """The arguments of the kernels, in the order of their source."""
+
+    def __init__(
+        self,
         inputs: Tensor,
         delta: Tensor,
         transition: Tensor,
         write: Tensor,
         read: Tensor,
-        initial_state: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        length = inputs.shape[0]
-        chunk = _chunk_length(*initial_state.shape)
-        scaled = inputs * delta
-        outputs = torch.empty_like(inputs)
-        starts = [initial_state]
-        for begin in range(0, length, chunk):
-            part = slice(begin, begin + chunk)
-            _, states = _run_chunk(scaled[part], delta[part], transition, write[part], starts[-1])
-            starts.append(states[-1].clone())
-            outputs[part] = states.mul_(read[part][:, :, None, :]).sum(-1)
-        last_state = starts.pop()
-        ctx.save_for_backward(inputs, delta, transition, write, read, *starts)
-        return outputs, last_state
+        skip: Tensor | None,
+        gate: Tensor | None,
+        delta_bias: Tensor | None,
+        tokens: Tensor | None,
+        *,
+        softplus: bool,
+    ) -> None:
+        inputs, delta, write, read = (rows(tensor) for tensor in (inputs, delta, write, read))
+        gate = None if gate is None else rows(gate)
+        row, length, channel = inputs.shape
+        state = transition.shape[1]
+        threads = num_threads(row * length * channel * state)
+        self.parts = max(1, min(-(-threads // max(1, row)), channel // 16))
+        self.tensors = (
+            inputs, delta, transition.contiguous(), write, read, contiguous(skip), gate,
+            contiguous(delta_bias), contiguous(tokens),
+        )  # fmt: skip
+        self.strides = (
+            *inputs.stride()[:2], *delta.stride()[:2],
+            *(delta if gate is None else gate).stride()[:2],
+            *write.stride()[:3], *read.stride()[:3],
+        )  # fmt: skip
+        self.sizes = (
+            row, length, channel, state, write.shape[2], rows_per_member(row, transition),
+            int(softplus), self.parts, threads,
+        )  # fmt: skip
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        grad_outputs, carry = gradients
-        inputs, delta, transition, write, read, *starts = ctx.saved_tensors
-        chunk = _chunk_length(*carry.shape)
-        scaled = inputs * delta
-        grad_scaled, grad_delta = torch.empty_like(inputs), torch.empty_like(delta)
-        grad_write, grad_read = torch.empty_like(write), torch.empty_like(read)
-        grad_transition = torch.zeros_like(transition)
-        for index in range(len(starts) - 1, -1, -1):
-            part = slice(index * chunk, (index + 1) * chunk)
-            decay, states = _run_chunk(
-                scaled[part], delta[part], transition, write[part], starts[index]
-            )
-            seen = grad_outputs[part]
-            grad_read[part] = torch.matmul(seen[:, :, None, :], states)[:, :, 0]
-            grad_states = seen[..., None] * read[part][:, :, None, :]
-            for now, fade in zip(
-                reversed(grad_states.unbind(0)), reversed(decay.unbind(0)), strict=True
-            ):
-                carry = now.add_(carry) * fade
-            grad_write[part] = torch.matmul(scaled[part][:, :, None, :], grad_states)[:, :, 0]
-            grad_scaled[part] = torch.mul(grad_states, write[part][:, :, None, :]).sum(-1)
-            # From here on grad_states becomes the gradient of the exponent Δ A.
-            grad_states[0].mul_(starts[index])
-            grad_states[1:].mul_(states[:-1])
-            grad_states.mul_(decay)
-            grad_delta[part] = torch.mul(grad_states, transition).sum(-1)
-            grad_transition += grad_states.mul_(delta[part][..., None]).sum((0, 1))
-        grad_delta.addcmul_(grad_scaled, inputs)
-        return grad_scaled * delta, grad_delta, grad_transition, grad_write, grad_read, carry
+
+def _fake(inputs: Tensor, _: Tensor, transition: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    initial = rest[6]
+    row, length, channel = inputs.shape
+    if _has_kernel(inputs, transition):
+        starts = inputs.new_empty(row, -(-length // CHUNK), *transition.shape[1:])
+    else:
+        starts = _no_starts(inputs)
+    return inputs.new_empty(row, length, channel), initial.new_empty(initial.shape), starts
+
+
+_KINDS: tuple[Kind, ...] = (
+    "row", "row", "member", "row", "row", "member", "row", "member", "row", "row", "fixed",
+)  # fmt: skip
+
+_selective_scan = make_operation(
+    "selective_scan",
+    _forward,
+    _backward,
+    kinds=_KINDS,
+    fake=_fake,
+    fake_backward=empty_gradients(10),
+)

@@ -1,0 +1,136 @@
+/* Vectors of floats as wide as the machine's registers, one channel a lane, and the functions that
+ * a state-space model needs of them.
+ *
+ * The edges are exact, since compiled models rely on them: exp(0) is 1, exp(x) is 0 for x <= -104
+ * and infinite for x >= 89; softplus(x) is 0 far below 0 and x far above; silu(-inf side) is -0.
+ * A NaN stays a NaN. Elsewhere the relative error is some 1e-7, that of float32.
+ */
+#ifndef STATESPAN_LANES_H
+#define STATESPAN_LANES_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define LANES 16
+#elif defined(__AVX__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t integers __attribute__((vector_size(4 * LANES)));
+
+INLINE lanes fill(float value) {
+    lanes zero = {0};
+    return zero + value;
+}
+
+/* Load `count` floats, which may be fewer than the lanes; the others are 0. */
+INLINE lanes load(const float *from, int64_t count) {
+    lanes value = {0};
+    if (count >= LANES) {
+        memcpy(&value, from, sizeof value);
+    } else {
+#if defined(__AVX512F__)
+        value = (lanes)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#else
+        for (int64_t lane = 0; lane < count; lane++) value[lane] = from[lane];
+#endif
+    }
+    return value;
+}
+
+INLINE void store(float *to, lanes value, int64_t count) {
+    if (count >= LANES) {
+        memcpy(to, &value, sizeof value);
+    } else {
+#if defined(__AVX512F__)
+        _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)value);
+#else
+        for (int64_t lane = 0; lane < count; lane++) to[lane] = value[lane];
+#endif
+    }
+}
+
+/* Return the sum of all lanes. */
+INLINE float total(lanes value) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)value);
+#else
+    float sum = 0;
+    for (int lane = 0; lane < LANES; lane++) sum += value[lane];
+    return sum;
+#endif
+}
+
+INLINE lanes choose(integers mask, lanes yes, lanes no) {
+    return (lanes)(((integers)yes & mask) | ((integers)no & ~mask));
+}
+
+INLINE lanes absolute(lanes x) {
+    return (lanes)((integers)x & 0x7fffffff);
+}
+
+/* Return 2^n * x for whole numbers n in [-400, 400], rounded once where the result is not normal. */
+INLINE lanes scale_by_power(lanes x, lanes n) {
+#if defined(__AVX512F__)
+    return (lanes)_mm512_scalef_ps((__m512)x, (__m512)n);
+#else
+    integers whole = __builtin_convertvector(n, integers);
+    integers half = whole >> 1;
+    lanes first = (lanes)((half + 127) << 23);
+    lanes second = (lanes)((whole - half + 127) << 23);
+    return x * first * second;
+#endif
+}
+
+INLINE lanes exponential(lanes x) {
+    const lanes lowest = fill(-110.0f), highest = fill(90.0f);
+    lanes y = choose(x < lowest, lowest, x);
+    y = choose(y > highest, highest, y);
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
+    lanes n = (y * 1.44269504088896341f + magic) - magic;
+    lanes r = y - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    lanes p = fill(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    return scale_by_power(p, n);
+}
+
+INLINE lanes sigmoid(lanes x) {
+    return 1.0f / (1.0f + exponential(-x));
+}
+
+/* Return log(1 + y) for y in [0, 1], as 2 artanh(y / (2 + y)). */
+INLINE lanes log_one_plus(lanes y) {
+    lanes s = y / (2.0f + y);
+    lanes square = s * s;
+    lanes p = fill(2.0f / 17);
+    p = p * square + 2.0f / 15;
+    p = p * square + 2.0f / 13;
+    p = p * square + 2.0f / 11;
+    p = p * square + 2.0f / 9;
+    p = p * square + 2.0f / 7;
+    p = p * square + 2.0f / 5;
+    p = p * square + 2.0f / 3;
+    return s * (p * square + 2.0f);
+}
+
+INLINE lanes softplus(lanes x) {
+    lanes zero = {0};
+    lanes positive = choose(x < zero, zero, x);
+    return positive + log_one_plus(exponential(-absolute(x)));
+}
+
+#endif

@@ -1,0 +1,106 @@
+"""The compiled kernels: where they are, and how they are called."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+__all__ = ["call", "contiguous", "is_native", "kernel_level", "num_threads", "rows", "torch_only"]
+
+LEVELS = ("avx512", "avx2", "default")
+
+LEAST_WORK = 1 << 16
+"""Multiply-adds for which one more thread is worth its start, some 20 microseconds."""
+
+_torch_only: ContextVar[bool] = ContextVar("torch_only", default=False)
+
+
+@contextmanager
+def torch_only() -> Iterator[None]:
+    """Let no compiled kernel be called in here: torch does all the work.
+
+    Example:
+        >>> with torch_only():
+        ...     kernel_level()
+    """
+    token = _torch_only.set(True)
+    try:
+        yield
+    finally:
+        _torch_only.reset(token)
+
+
+def kernel_level() -> str | None:
+    """Return the instructions that the kernels in use were compiled for, None if torch does it.
+
+    That is "avx512", "avx2" or "default". None where the package was installed without a compiler,
+    inside `torch_only()`, or with STATESPAN_KERNELS=torch in the environment.
+    """
+    return None if _torch_only.get() or _library() is None else _library_level()
+
+
+def is_native(*tensors: Tensor | None) -> bool:
+    """Return whether a compiled kernel takes these tensors: of float32, on the CPU."""
+    return (
+        not _torch_only.get()
+        and all(t is None or (t.dtype is torch.float32 and t.device.type == "cpu") for t in tensors)
+        and _library() is not None
+    )
+
+
+def call(name: str, *arguments: Tensor | int | None) -> None:
+    """Call the kernel `name`; a tensor is given as its address, None as a null pointer.
+
+    Nothing is checked: the shapes, the strides and the types are the caller's to get right.
+    """
+    library = _library()
+    assert library is not None, "is_native() was not asked"
+    library[name](*[_as_c(argument) for argument in arguments])
+
+
+def _as_c(argument: Tensor | int | None) -> ctypes.c_void_p | ctypes.c_int64 | None:
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return None if argument is None else ctypes.c_int64(argument)
+
+
+def rows(tensor: Tensor) -> Tensor:
+    """Return `tensor` with neighbors along its last axis next to each other in memory."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+def contiguous(tensor: Tensor | None) -> Tensor | None:
+    """Return `tensor` without gaps in memory, None for None."""
+    return None if tensor is None else tensor.contiguous()
+
+
+def num_threads(work: int) -> int:
+    """Return how many threads share `work` multiply-adds: torch's number, or fewer."""
+    return max(1, min(torch.get_num_threads(), work // LEAST_WORK))
+
+
+@cache
+def _library_level() -> str | None:
+    if os.environ.get("STATESPAN_KERNELS") == "torch":
+        return None
+    best = torch.backends.cpu.get_cpu_capability().lower()
+    levels = LEVELS[LEVELS.index(best) :] if best in LEVELS else LEVELS[-1:]
+    return next((level for level in levels if _path(level).exists()), None)
+
+
+def _path(level: str) -> Path:
+    return Path(__file__).parent / "kernels" / f"kernels-{level}.so"
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    level = _library_level()
+    return None if level is None else ctypes.CDLL(str(_path(level)))
