@@ -24,7 +24,7 @@ X86_LEVELS = {"avx512": "-march=x86-64-v4", "avx2": "-march=x86-64-v3", "default
 
 
 class KernelHook(BuildHookInterface[Any]):
-    """Adds `kernels-LEVEL.so` to the package, for each level that the compiler can do."""
+    """Adds `kernels_LEVEL.so` to the package, for each level that the compiler can do."""
 
     PLUGIN_NAME = "custom"
 
@@ -39,7 +39,7 @@ class KernelHook(BuildHookInterface[Any]):
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{self._platform()}"
         for name in built:
-            library = KERNELS / f"kernels-{name}.so"
+            library = KERNELS / f"kernels_{name}.so"
             build_data["force_include"][str(library)] = str(library.relative_to("src"))
 
     def _levels(self) -> dict[str, str]:
@@ -50,7 +50,7 @@ class KernelHook(BuildHookInterface[Any]):
 
     def _compile(self, name: str) -> bool:
         sources = sorted(str(path) for path in (Path(self.root) / KERNELS).glob("*.c"))
-        library = Path(self.root) / KERNELS / f"kernels-{name}.so"
+        library = Path(self.root) / KERNELS / f"kernels_{name}.so"
         compiler = shlex.split(os.environ.get("CC", "cc"))
         command = [*compiler, *FLAGS, *self._levels()[name].split(), *sources, "-lm"]
         try:

@@ -97,7 +97,7 @@ def _library_level() -> str | None:
 
 
 def _path(level: str) -> Path:
-    return Path(__file__).parent / "kernels" / f"kernels-{level}.so"
+    return Path(__file__).parent / "kernels" / f"kernels_{level}.so"
 
 
 @cache
