@@ -10,7 +10,6 @@ from typing import Any, cast, final
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from statespan.models.model import (
     MODELS,
@@ -23,7 +22,7 @@ from statespan.models.model import (
     check_at_least,
     initialize_linear,
 )
-from statespan.models.ops import causal_convolution, selective_scan
+from statespan.models.ops import mamba_mixer
 
 __all__ = [
     "Mamba",
@@ -100,25 +99,22 @@ class MambaMixer(Mixer):
     ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
         """Return the outputs and the layer's next state (last inputs, scan state)."""
         past, scan_state = state if state is not None else (None, None)
-        inputs, gate = self.in_proj(hidden).chunk(2, dim=-1)
-        inputs, past = causal_convolution(
-            inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past, activation="silu"
-        )
-        sizes = [self.dt_rank, self.d_state, self.d_state]
-        step, write, read = self.x_proj(inputs).split(sizes, dim=-1)
-        outputs, scan_state = selective_scan(
-            inputs,
-            linear(step, self.dt_proj.weight),
-            -torch.exp(self.A_log),
-            write,
-            read,
+        assert self.conv1d.bias is not None, "made with one"
+        outputs, past, scan_state = mamba_mixer(
+            hidden,
+            self.in_proj.weight,
+            self.conv1d.weight[:, 0],
+            self.conv1d.bias,
+            self.x_proj.weight,
+            self.dt_proj.weight,
+            self.dt_proj.bias,
+            self.A_log,
+            self.D,
+            self.out_proj.weight,
+            past,
             scan_state,
-            skip=self.D,
-            gate=gate,
-            delta_bias=self.dt_proj.bias,
-            softplus=True,
         )
-        return self.out_proj(outputs), (past, scan_state)
+        return outputs, (past, scan_state)
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw the parameters as the paper's code does (S4D-real A, log-uniform time steps)."""

@@ -9,10 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from statespan.models.ops import causal_convolution, selective_scan, state_space_dual
+from statespan.models.ops import (
+    causal_convolution,
+    diagonal_recurrence,
+    gated_delta_rule,
+    selective_scan,
+    state_space_dual,
+)
 from statespan.models.ops.reference import (
     reference_causal_convolution,
+    reference_diagonal_recurrence,
+    reference_gated_delta_rule,
     reference_selective_scan,
     reference_state_space_dual,
 )
@@ -83,6 +92,40 @@ def dual_arguments(length: int, draw: Draw) -> dict[str, Tensor]:
     }
 
 
+def grouped_arguments(length: int, draw: Draw) -> dict[str, Tensor]:
+    """Four heads in two groups, with all that Mamba-2 puts around the recurrence."""
+    return {
+        "inputs": draw(BATCH, length, 2 * HEADS, DIM),
+        "delta": draw(BATCH, length, 2 * HEADS),
+        "transition": -draw(2 * HEADS).exp(),
+        "write": draw(BATCH, length, HEADS, STATE),
+        "read": draw(BATCH, length, HEADS, STATE),
+        "skip": draw(2 * HEADS),
+        "delta_bias": draw(2 * HEADS),
+        "initial_state": draw(BATCH, 2 * HEADS, DIM, STATE),
+    }
+
+
+def rule_arguments(length: int, draw: Draw) -> dict[str, Tensor]:
+    """Keys of length 1 and rates from 0 to 2: eigenvalues from -1 to 1."""
+    return {
+        "query": draw(BATCH, length, HEADS, STATE),
+        "key": normalize(draw(BATCH, length, HEADS, STATE), dim=-1),
+        "value": draw(BATCH, length, HEADS, DIM),
+        "log_decay": -draw(BATCH, length, HEADS).exp(),
+        "rate": 2 * draw(BATCH, length, HEADS).sigmoid(),
+        "initial_state": draw(BATCH, HEADS, STATE, DIM),
+    }
+
+
+def diagonal_arguments(length: int, draw: Draw) -> dict[str, Tensor]:
+    return {
+        "inputs": draw(BATCH, length, CHANNELS),
+        "decay": draw(BATCH, length, CHANNELS).tanh(),
+        "initial_state": draw(BATCH, CHANNELS),
+    }
+
+
 def convolution_arguments(length: int, draw: Draw) -> dict[str, Tensor]:
     return {
         "inputs": draw(BATCH, length, CHANNELS),
@@ -107,6 +150,27 @@ OPERATIONS = {
     ),
     "state_space_dual": Operation(
         state_space_dual, reference_state_space_dual, dual_arguments, SCANNED, {}
+    ),
+    "state_space_dual, fused": Operation(
+        state_space_dual,
+        reference_state_space_dual,
+        grouped_arguments,
+        SCANNED,
+        {"softplus": True, "delta_limits": (0.1, 2.0)},
+    ),
+    "gated_delta_rule": Operation(
+        gated_delta_rule,
+        reference_gated_delta_rule,
+        rule_arguments,
+        ("query", "key", "value", "log_decay", "rate"),
+        {},
+    ),
+    "diagonal_recurrence": Operation(
+        diagonal_recurrence,
+        reference_diagonal_recurrence,
+        diagonal_arguments,
+        ("inputs", "decay"),
+        {},
     ),
     "causal_convolution": Operation(
         causal_convolution, reference_causal_convolution, convolution_arguments, ("inputs",), {}

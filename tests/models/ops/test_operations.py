@@ -312,8 +312,9 @@ def test_what_does_not_fit_is_named(operation: Operation) -> None:
 def test_nan_and_infinity_reach_what_depends_on_them_and_nothing_else(operation: Operation) -> None:
     arguments = operation.make(9, draw_from(13, torch.float32))
     for bad in (torch.nan, torch.inf):
-        spoiled = arguments | {"inputs": arguments["inputs"].clone()}
-        spoiled["inputs"][0, 4] = bad
+        first = operation.over_time[0]
+        spoiled = arguments | {first: arguments[first].clone()}
+        spoiled[first][0, 4] = bad
         outputs, _ = operation(spoiled)
         assert not outputs[0, 4].isfinite().any()
         assert outputs[0, :4].isfinite().all()

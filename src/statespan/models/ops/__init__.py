@@ -5,7 +5,17 @@ Mamba paper; `state`, its N; `head` and `dim`, Mamba-2's heads and their width P
 """
 
 from statespan.models.ops.causal_convolution import causal_convolution
+from statespan.models.ops.diagonal_recurrence import diagonal_recurrence
+from statespan.models.ops.gated_delta_rule import gated_delta_rule
+from statespan.models.ops.mamba_mixer import mamba_mixer
 from statespan.models.ops.selective_scan import selective_scan
 from statespan.models.ops.state_space_dual import state_space_dual
 
-__all__ = ["causal_convolution", "selective_scan", "state_space_dual"]
+__all__ = [
+    "causal_convolution",
+    "diagonal_recurrence",
+    "gated_delta_rule",
+    "mamba_mixer",
+    "selective_scan",
+    "state_space_dual",
+]

@@ -10,27 +10,26 @@ from torch import Tensor
 from torch.nn.functional import pad, silu
 
 from statespan.errors import InputError
+from statespan.models.ops.causal_convolution_kernel import (
+    ConvolutionKernel,
+    has_convolution_kernel,
+)
 from statespan.models.ops.checks import (
     check_documents,
     check_dtypes,
     check_shape,
     computing_dtype,
 )
-from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
     gradients_by_recomputation,
     make_operation,
     rows_per_member,
-    sum_rows,
 )
 from statespan.models.ops.tokens import PADDING, STARTS, token_kinds
 
 __all__ = ["causal_convolution"]
-
-MOST_WIDTH = 16
-"""The widest window that the compiled kernel holds, as in its source."""
 
 
 def causal_convolution(
@@ -98,18 +97,11 @@ def _forward(
     Rows: inputs [row, length, channel]; tokens [row, length]; initial [row, width - 1, channel].
     Members: weight [member, width, channel]; bias [member, channel].
     """
-    if not _has_kernel(inputs, weight):
-        outputs, last = _composite(inputs, weight, bias, tokens, initial, activated)
-        return outputs, last.clone()
-    inputs = rows(inputs)
-    outputs = inputs.new_empty(inputs.shape)
-    window = initial.clone(memory_format=torch.contiguous_format)
-    call(
-        "causal_convolution_forward", inputs, weight.contiguous(), bias.contiguous(),
-        contiguous(tokens), outputs, window, *inputs.stride()[:2],
-        *_sizes(inputs, weight, activated),
-    )  # fmt: skip
-    return outputs, window
+    if has_convolution_kernel(inputs, weight):
+        kernel = ConvolutionKernel(inputs, weight, bias, tokens, activated=activated)
+        return kernel.forward(initial)
+    outputs, last = _composite(inputs, weight, bias, tokens, initial, activated)
+    return outputs, last.clone()
 
 
 def _backward(
@@ -123,47 +115,17 @@ def _backward(
     grad_last: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of the tensors that `_forward` takes, an empty one for the tokens."""
-    if not _has_kernel(inputs, weight):
+    if not has_convolution_kernel(inputs, weight):
         arguments = (inputs, weight, bias, tokens, initial, activated)
         return gradients_by_recomputation(  # type: ignore[return-value]
             _composite, arguments, grad_outputs, grad_last
         )
-    row, _, channel = inputs.shape
-    members, width = weight.shape[:2]
     if grad_outputs is None:
-        grad_outputs = inputs.new_zeros(1, 1, channel).expand_as(inputs)
-    if grad_last is None:
-        grad_last = torch.zeros_like(initial)
-    inputs, grad_outputs = rows(inputs), rows(grad_outputs)
+        grad_outputs = inputs.new_zeros(1, 1, inputs.shape[2]).expand_as(inputs)
     grad_inputs = inputs.new_empty(inputs.shape)
-    grad_weight = inputs.new_empty(row, width, channel)
-    grad_bias = inputs.new_empty(row, channel)
-    grad_initial = inputs.new_zeros(initial.shape)
-    call(
-        "causal_convolution_backward", inputs, weight.contiguous(), bias.contiguous(),
-        contiguous(tokens), initial.contiguous(), grad_outputs, grad_last.contiguous(),
-        grad_inputs, grad_weight, grad_bias, grad_initial, *inputs.stride()[:2],
-        *grad_outputs.stride()[:2], *_sizes(inputs, weight, activated),
-    )  # fmt: skip
-    return (
-        grad_inputs,
-        sum_rows(grad_weight, members),
-        sum_rows(grad_bias, members),
-        inputs.new_empty(0),
-        grad_initial,
-    )
-
-
-def _has_kernel(inputs: Tensor, weight: Tensor) -> bool:
-    return is_native(inputs) and weight.shape[1] <= MOST_WIDTH
-
-
-def _sizes(inputs: Tensor, weight: Tensor, activated: bool) -> tuple[int, ...]:
-    row, length, channel = inputs.shape
-    width = weight.shape[1]
-    threads = num_threads(row * length * channel * (width + 8 * activated))
-    parts = max(1, min(-(-threads // max(1, row)), channel // 16))
-    return row, length, channel, width, rows_per_member(row, weight), int(activated), parts, threads
+    kernel = ConvolutionKernel(inputs, weight, bias, tokens, activated=activated)
+    grads = kernel.backward(initial, grad_outputs, grad_last, grad_inputs)
+    return grad_inputs, grads.weight, grads.bias, inputs.new_empty(0), grads.initial
 
 
 def _composite(

@@ -28,9 +28,6 @@ __all__ = [
 Kind: TypeAlias = Literal["row", "member", "fixed"]
 Function: TypeAlias = Callable[..., Any]
 
-NUM_RESULTS = 2
-"""A forward function returns outputs and last states; what follows is for the backward alone."""
-
 
 def make_operation(
     name: str,
@@ -40,12 +37,13 @@ def make_operation(
     kinds: Sequence[Kind],
     fake: Function,
     fake_backward: Function,
+    num_results: int = 2,
 ) -> Function:
     """Register `statespan::name` and `statespan::name_backward`; return what differentiates.
 
-    `forward(*arguments)` returns a tuple: outputs, last states, then what the backward pass wants
-    kept. `backward(*arguments, *kept, grad_outputs, grad_last)` returns a gradient for each
-    argument of kind "row" or "member", in order, and an empty tensor for one that is None or not
+    `forward(*arguments)` returns a tuple: `num_results` results, outputs and last states, then what
+    the backward pass wants kept. `backward(*arguments, *kept, *gradients of the results)` returns
+    a gradient for each argument of kind "row" or "member", in order, and an empty tensor for one that is None or not
     of floats; a gradient that it gets may be None, for zeros. The fake functions return tensors of
     the same shapes, dtypes and strides without looking at values. Differentiable once.
     """
@@ -60,7 +58,7 @@ def make_operation(
     tensors = [index for index, kind in enumerate(kinds) if kind != "fixed"]
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        kept = output[NUM_RESULTS:]
+        kept = output[num_results:]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*[inputs[index] for index in tensors], *kept)
         ctx.fixed = [
@@ -71,7 +69,7 @@ def make_operation(
         saved = list(ctx.saved_tensors)
         fixed = list(ctx.fixed)
         arguments = [(fixed if kind == "fixed" else saved).pop(0) for kind in kinds]
-        results = backward_function.apply(*arguments, *saved, *gradients[:NUM_RESULTS])  # type: ignore[no-untyped-call]
+        results = backward_function.apply(*arguments, *saved, *gradients[:num_results])  # type: ignore[no-untyped-call]
         found = dict(zip(tensors, results, strict=True))
         return tuple(
             found[index] if _has_gradient(argument) else None
@@ -160,34 +158,32 @@ def sum_rows(gradients: Tensor, members: int) -> Tensor:
 
 
 def gradients_by_recomputation(
-    forward: Function,
-    arguments: Sequence[Any],
-    grad_outputs: Tensor | None,
-    grad_last: Tensor | None,
+    forward: Function, arguments: Sequence[Any], *gradients: Tensor | None
 ) -> tuple[Tensor, ...]:
     """Return a gradient for each argument that is a tensor or None, by running `forward` again.
 
-    For operations without a backward kernel; `forward` must be made of differentiable functions.
-    The gradient of None, and of a tensor without floats, is an empty tensor.
+    `gradients` are those of its results, None for zeros. For operations without a backward
+    kernel; `forward` must be made of differentiable functions. The gradient of None, and of a
+    tensor without floats, is an empty tensor.
     """
     places = [index for index, argument in enumerate(arguments) if _has_gradient(argument)]
 
-    def function(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def function(*tensors: Tensor) -> tuple[Tensor, ...]:
         filled = list(arguments)
         for index, tensor in zip(places, tensors, strict=True):
             filled[index] = tensor
-        outputs, last = forward(*filled)[:NUM_RESULTS]
-        return outputs, last
+        results: tuple[Tensor, ...] = forward(*filled)[: len(gradients)]
+        return results
 
     results, pull = torch.func.vjp(function, *[arguments[index] for index in places])[:2]
-    gradients = tuple(
-        torch.zeros_like(result) if grad is None else grad
-        for result, grad in zip(results, (grad_outputs, grad_last), strict=True)
+    given = tuple(
+        torch.zeros_like(result) if gradient is None else gradient
+        for result, gradient in zip(results, gradients, strict=True)
     )
     # An operator's results must not share memory with one another or with its arguments.
     found = {
         index: gradient.clone(memory_format=torch.contiguous_format)
-        for index, gradient in zip(places, pull(gradients), strict=True)
+        for index, gradient in zip(places, pull(given), strict=True)
     }
     return tuple(
         found[index] if index in found else results[0].new_empty(0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -19,25 +18,17 @@ from statespan.models.ops.checks import (
     check_shape,
     computing_dtype,
 )
-from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
     gradients_by_recomputation,
     make_operation,
-    rows_per_member,
-    sum_rows,
 )
+from statespan.models.ops.selective_scan_kernel import CHUNK, ScanKernel, has_scan_kernel
 from statespan.models.ops.selective_scan_torch import composite_selective_scan
 from statespan.models.ops.tokens import token_kinds
 
 __all__ = ["selective_scan"]
-
-CHUNK = 64
-"""Tokens from one kept state to the next in the compiled kernel, as in its source."""
-
-MOST_STATES = 256
-"""The largest state that the compiled kernel holds, as in its source."""
 
 
 def selective_scan(
@@ -136,17 +127,10 @@ def _forward(
     channel]; skip, delta_bias [member, channel]. Kept states: [row, chunk, state, channel].
     """
     arguments = (inputs, delta, transition, write, read, skip, gate, delta_bias, tokens)
-    if not _has_kernel(inputs, transition):
-        outputs, last = composite_selective_scan(*arguments, initial, softplus)
-        return outputs.contiguous(), last.contiguous(), _no_starts(inputs)
-    row, length, channel = inputs.shape
-    outputs = inputs.new_empty(row, length, channel)
-    last = initial.clone(memory_format=torch.contiguous_format)
-    starts = inputs.new_empty(row, -(-length // CHUNK), *transition.shape[1:])
-    native = _Native(*arguments, softplus=softplus)
-    results = (outputs, last, starts)
-    call("selective_scan_forward", *native.tensors, *results, *native.strides, *native.sizes)
-    return outputs, last, starts
+    if has_scan_kernel(inputs, transition):
+        return ScanKernel(*arguments, softplus=softplus).forward(initial)
+    outputs, last = composite_selective_scan(*arguments, initial, softplus)
+    return outputs.contiguous(), last.contiguous(), _no_starts(inputs)
 
 
 def _backward(
@@ -167,97 +151,38 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of the tensors that `_forward` takes, an empty one for the tokens."""
     arguments = (inputs, delta, transition, write, read, skip, gate, delta_bias, tokens)
-    if not _has_kernel(inputs, transition):
+    if starts.ndim == 2:  # nothing was kept: torch went forward
         return gradients_by_recomputation(  # type: ignore[return-value]
             composite_selective_scan, (*arguments, initial, softplus), grad_outputs, grad_last
         )
-    row, length, channel = inputs.shape
-    members, state = transition.shape[:2]
     if grad_outputs is None:
-        grad_outputs = inputs.new_zeros(1, 1, channel).expand(row, length, channel)
-    grad_outputs = rows(grad_outputs)
-    if grad_last is None:
-        grad_last = torch.zeros_like(initial)
-    grad_state = grad_last.clone(memory_format=torch.contiguous_format)
-    native = _Native(*arguments, softplus=softplus)
-    grad_inputs, grad_delta = (inputs.new_empty(row, length, channel) for _ in range(2))
-    grad_gate = inputs.new_empty((row, length, channel) if gate is not None else 0)
-    grad_write, grad_read = (inputs.new_zeros(native.parts, *write.shape) for _ in range(2))
-    grad_transition = inputs.new_zeros(row, state, channel)
-    grad_skip, grad_bias = (inputs.new_zeros(row, channel) for _ in range(2))
-    call(
-        "selective_scan_backward", *native.tensors, starts, grad_outputs, grad_inputs, grad_delta,
-        grad_transition, grad_write, grad_read, grad_skip, grad_gate, grad_bias, grad_state,
-        *native.strides, *grad_outputs.stride()[:2], *native.sizes,
-    )  # fmt: skip
-    return (
-        grad_inputs,
-        grad_delta,
-        sum_rows(grad_transition, members),
-        _sum_parts(grad_write),
-        _sum_parts(grad_read),
-        inputs.new_empty(0) if skip is None else sum_rows(grad_skip, members),
-        grad_gate,
-        inputs.new_empty(0) if delta_bias is None else sum_rows(grad_bias, members),
-        inputs.new_empty(0),
-        grad_state,
+        grad_outputs = inputs.new_zeros(1, 1, inputs.shape[2]).expand_as(inputs)
+    grad_gate = None if gate is None else gate.new_empty(gate.shape)
+    grads = ScanKernel(*arguments, softplus=softplus).backward(
+        starts, grad_outputs, grad_last, grad_gate=grad_gate
     )
-
-
-def _has_kernel(inputs: Tensor, transition: Tensor) -> bool:
-    return is_native(inputs) and transition.shape[1] <= MOST_STATES
+    return (
+        grads.inputs,
+        grads.delta,
+        grads.transition,
+        grads.write,
+        grads.read,
+        inputs.new_empty(0) if skip is None else grads.skip,
+        inputs.new_empty(0) if grad_gate is None else grad_gate,
+        inputs.new_empty(0) if delta_bias is None else grads.delta_bias,
+        inputs.new_empty(0),
+        grads.initial,
+    )
 
 
 def _no_starts(inputs: Tensor) -> Tensor:
     return inputs.new_empty(len(inputs), 0)
 
 
-def _sum_parts(gradients: Tensor) -> Tensor:
-    return gradients.sum(0) if len(gradients) > 1 else gradients.squeeze(0)
-
-
-class _Native:
-    """The arguments of the kernels, in the order of their source."""
-
-    def __init__(
-        self,
-        inputs: Tensor,
-        delta: Tensor,
-        transition: Tensor,
-        write: Tensor,
-        read: Tensor,
-        skip: Tensor | None,
-        gate: Tensor | None,
-        delta_bias: Tensor | None,
-        tokens: Tensor | None,
-        *,
-        softplus: bool,
-    ) -> None:
-        inputs, delta, write, read = (rows(tensor) for tensor in (inputs, delta, write, read))
-        gate = None if gate is None else rows(gate)
-        row, length, channel = inputs.shape
-        state = transition.shape[1]
-        threads = num_threads(row * length * channel * state)
-        self.parts = max(1, min(-(-threads // max(1, row)), channel // 16))
-        self.tensors = (
-            inputs, delta, transition.contiguous(), write, read, contiguous(skip), gate,
-            contiguous(delta_bias), contiguous(tokens),
-        )  # fmt: skip
-        self.strides = (
-            *inputs.stride()[:2], *delta.stride()[:2],
-            *(delta if gate is None else gate).stride()[:2],
-            *write.stride()[:3], *read.stride()[:3],
-        )  # fmt: skip
-        self.sizes = (
-            row, length, channel, state, write.shape[2], rows_per_member(row, transition),
-            int(softplus), self.parts, threads,
-        )  # fmt: skip
-
-
 def _fake(inputs: Tensor, _: Tensor, transition: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     initial = rest[6]
     row, length, channel = inputs.shape
-    if _has_kernel(inputs, transition):
+    if has_scan_kernel(inputs, transition):
         starts = inputs.new_empty(row, -(-length // CHUNK), *transition.shape[1:])
     else:
         starts = _no_starts(inputs)

@@ -1,12 +1,38 @@
-"""Mamba-2's recurrence as small matrix products over chunks of time (state-space duality)."""
+"""Mamba-2's recurrence on a CPU, in time linear in the length, as small matrix products.
+
+A compiled kernel does it where there is one (`kernels/state_space_dual.c`), torch elsewhere. Both
+walk through time chunk by chunk (state-space duality); the backward pass recomputes a chunk from
+the state at its start, so nothing of size batch × length × head × dim × state ever exists.
+"""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
-from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
+
+from statespan.errors import InputError
+from statespan.models.ops.checks import (
+    check_documents,
+    check_dtypes,
+    check_shape,
+    computing_dtype,
+)
+from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
+from statespan.models.ops.operator import (
+    Kind,
+    empty_gradients,
+    gradients_by_recomputation,
+    make_operation,
+    rows_per_member,
+    sum_rows,
+)
+from statespan.models.ops.starts import num_starts
+from statespan.models.ops.state_space_dual_torch import composite_state_space_dual
+from statespan.models.ops.tokens import token_kinds
 
 __all__ = ["state_space_dual"]
 
@@ -15,18 +41,33 @@ def state_space_dual(
     inputs: Float[Tensor, "batch length head dim"],
     delta: Float[Tensor, "batch length head"],
     transition: Float[Tensor, " head"],
-    write: Float[Tensor, "batch length state"],
-    read: Float[Tensor, "batch length state"],
+    write: Float[Tensor, "batch length *group state"],
+    read: Float[Tensor, "batch length *group state"],
     initial_state: Float[Tensor, "batch head dim state"] | None = None,
     *,
-    chunk: int = 32,
+    skip: Float[Tensor, " head"] | None = None,
+    delta_bias: Float[Tensor, " head"] | None = None,
+    softplus: bool = False,
+    delta_limits: tuple[float, float] | None = None,
+    documents: Int[Tensor, "batch length"] | None = None,
 ) -> tuple[Float[Tensor, "batch length head dim"], Float[Tensor, "batch head dim state"]]:
     """Return the outputs and the last state of Mamba-2's recurrence (Dao and Gu 2024, eq. 1).
 
-    h_t = exp(Δ_t a) h_{t-1} + Δ_t x_t B_tᵀ and y_t = h_t C_t, with a `transition` (negative for a
-    decay), B `write`, C `read`, shared by all heads. A missing `initial_state` is zero; the last
-    state continues the sequence. Within a chunk every pair of positions meets in a matrix product;
-    from chunk to chunk the state is carried one after the other: linear in `length`.
+    h_t = exp(Δ_t a) h_{t-1} + Δ_t x_t B_tᵀ and y_t = h_t C_t + D x_t, with a `transition` (negative
+    for a decay), B `write`, C `read`, D `skip`. Δ is `delta` plus `delta_bias`, through softplus if
+    `softplus`, and no less and no more than `delta_limits`. What is None is left out. With a group
+    axis in `write` and `read`, each group of neighboring heads has its own.
+
+    A missing `initial_state` is zero. The last state, given as the initial one of the next piece,
+    continues the sequence; one token at a time is the same operation. `documents` has the number
+    of the document of each token (see `statespan.models.ops.tokens.token_kinds`): a state never
+    passes from one document to the next, and padding, a negative number, leaves it as it is.
+
+    Time and memory are linear in the length. bfloat16 is computed and its state kept in float32.
+    Differentiable once, in every argument of floats.
+
+    Raises:
+        InputError: a shape, dtype or device does not fit; the message names the argument.
 
     Example:
         >>> import torch
@@ -35,46 +76,226 @@ def state_space_dual(
         >>> outputs.flatten().tolist(), state.item()
         ([1.0, 2.0, 3.0], 3.0)
     """
+    check_dtypes(
+        inputs=inputs, delta=delta, transition=transition, write=write, read=read, skip=skip,
+        delta_bias=delta_bias, initial_state=initial_state,
+    )  # fmt: skip
+    batch, length, head, dim = _check_shapes(inputs, delta, transition, write, read, initial_state)
+    check_shape("skip", skip, head)
+    check_shape("delta_bias", delta_bias, head)
+    check_documents(documents, batch, length)
+    low, high = (-math.inf, math.inf) if delta_limits is None else map(float, delta_limits)
+    dtype, state = computing_dtype(inputs), write.shape[-1]
+    groups = write.shape[2] if write.ndim == 4 else 1
+    if initial_state is None:
+        initial_state = inputs.new_zeros(batch, head, dim, state, dtype=dtype)
+    outputs, last, _ = _state_space_dual(
+        inputs.to(dtype),
+        delta.to(dtype),
+        transition.to(dtype)[None],
+        write.to(dtype).reshape(batch, length, groups, state),
+        read.to(dtype).reshape(batch, length, groups, state),
+        None if skip is None else skip.to(dtype)[None],
+        None if delta_bias is None else delta_bias.to(dtype)[None],
+        None if documents is None else token_kinds(documents),
+        initial_state.to(dtype),
+        softplus,
+        low,
+        high,
+        torch.is_grad_enabled(),
+    )
+    return outputs.to(inputs.dtype), last
+
+
+def _check_shapes(
+    inputs: Tensor,
+    delta: Tensor,
+    transition: Tensor,
+    write: Tensor,
+    read: Tensor,
+    initial_state: Tensor | None,
+) -> torch.Size:
+    check_shape("inputs", inputs, None, None, None, None)
     batch, length, head, dim = inputs.shape
-    chunk = min(chunk, length)
-    missing = -length % chunk
-    scaled = inputs * delta[..., None]
-    # A padded step has Δ = 0: its decay is exactly 1 and it writes nothing, so it changes no state.
-    pattern = "b (c t) ... -> b c t ..."
-    scaled = rearrange(pad(scaled, (0, 0, 0, 0, 0, missing)), pattern, t=chunk)
-    exponent = rearrange(pad(delta * transition, (0, 0, 0, missing)), pattern, t=chunk)
-    write, read = (rearrange(pad(x, (0, 0, 0, missing)), pattern, t=chunk) for x in (write, read))
-    between = _sum_between(exponent)
-
-    scores = torch.einsum("bctn,bcsn->bcts", read, write)
-    outputs = torch.einsum("bcts,bchts,bcshp->bcthp", scores, torch.exp(between), scaled)
-
-    to_end = torch.exp(between[..., -1, :])
-    written = torch.einsum("bctn,bcht,bcthp->bchpn", write, to_end, scaled)
-    state = initial_state
-    if state is None:
-        state = inputs.new_zeros(batch, head, dim, write.shape[-1])
-    total = exponent.cumsum(dim=2)  # from the chunk's start to t, t included
-    fades = torch.exp(total[:, :, -1])[..., None, None]
-    starts = []
-    for fade, fresh in zip(fades.unbind(1), written.unbind(1), strict=True):
-        starts.append(state)
-        state = fade * state + fresh
-    carried = torch.einsum("bctn,bchpn->bcthp", read, torch.stack(starts, dim=1))
-    outputs = outputs + carried * torch.exp(total)[..., None]
-    return rearrange(outputs, "b c t h p -> b (c t) h p")[:, :length], state
+    groups = [None] if write.ndim == 4 else []
+    check_shape("transition", transition, head)
+    check_shape("delta", delta, batch, length, head)
+    check_shape("write", write, batch, length, *groups, None)
+    if write.ndim == 4 and (write.shape[2] == 0 or head % write.shape[2]):
+        raise InputError(
+            f"write must have a number of groups that divides the heads, {head}, "
+            f"got {write.shape[2]}."
+        )
+    check_shape("read", read, *write.shape)
+    check_shape("initial_state", initial_state, batch, head, dim, write.shape[-1])
+    return inputs.shape
 
 
-def _sum_between(
-    exponent: Float[Tensor, "batch chunk time head"],
-) -> Float[Tensor, "batch chunk head time time"]:
-    """Return the exponents summed over (s, t] at row t and column s ≤ t, and -∞ at s > t.
+def _forward(
+    inputs: Tensor,
+    delta: Tensor,
+    transition: Tensor,
+    write: Tensor,
+    read: Tensor,
+    skip: Tensor | None,
+    delta_bias: Tensor | None,
+    tokens: Tensor | None,
+    initial: Tensor,
+    softplus: bool,
+    low: float,
+    high: float,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return outputs, last states and, if `keep`, the states that the kernel's chunks start from.
 
-    Summed anew for each s: a difference of two running sums would lose the small exponents that
-    come after a large one, and with them what a state kept since it was last reset.
+    Rows: inputs [row, length, head, dim]; delta [row, length, head]; write, read [row, length,
+    group, state]; tokens [row, length]; initial [row, head, dim, state]. Members: transition,
+    skip, delta_bias [member, head]. Kept states: [row, chunk, head, state, dim].
     """
-    length = exponent.shape[2]
-    pairs = torch.ones(length, length, dtype=torch.bool, device=exponent.device)
-    terms = rearrange(exponent, "b c t h -> b c h t 1").expand(-1, -1, -1, -1, length)
-    sums = terms.masked_fill(pairs.triu(), 0).cumsum(dim=-2)
-    return sums.masked_fill(pairs.triu(1), -torch.inf)
+    arguments = (inputs, delta, transition, write, read, skip, delta_bias, tokens)
+    starts = _empty_starts(inputs, initial, keep)
+    if not is_native(inputs):
+        outputs, last = composite_state_space_dual(*arguments, initial, softplus, low, high)
+        return outputs.contiguous(), last.clone(memory_format=torch.contiguous_format), starts
+    outputs = torch.empty_like(inputs, memory_format=torch.contiguous_format)
+    last = initial.clone(memory_format=torch.contiguous_format)
+    native = _Native(*arguments, softplus=softplus, low=low, high=high)
+    kept = starts if starts.shape[1] else None
+    call(
+        "state_space_dual_forward", *native.tensors, outputs, last, kept,
+        *native.strides, *native.sizes,
+    )  # fmt: skip
+    return outputs, last, starts
+
+
+def _backward(
+    inputs: Tensor,
+    delta: Tensor,
+    transition: Tensor,
+    write: Tensor,
+    read: Tensor,
+    skip: Tensor | None,
+    delta_bias: Tensor | None,
+    tokens: Tensor | None,
+    initial: Tensor,
+    softplus: bool,
+    low: float,
+    high: float,
+    keep: bool,
+    starts: Tensor,
+    grad_outputs: Tensor | None,
+    grad_last: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of the tensors that `_forward` takes, an empty one for the tokens."""
+    arguments = (inputs, delta, transition, write, read, skip, delta_bias, tokens)
+    if not is_native(inputs):
+        return gradients_by_recomputation(  # type: ignore[return-value]
+            composite_state_space_dual,
+            (*arguments, initial, softplus, low, high),
+            grad_outputs,
+            grad_last,
+        )
+    if not starts.shape[1]:
+        starts = initial.transpose(2, 3)[:, None].contiguous()
+    if grad_outputs is None:
+        grad_outputs = torch.zeros_like(inputs)
+    if grad_last is None:
+        grad_last = torch.zeros_like(initial)
+    native = _Native(*arguments, softplus=softplus, low=low, high=high)
+    return native.backward(starts, rows(grad_outputs), grad_last)
+
+
+class _Native:
+    """The arguments of the kernels, in the order of their source."""
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        delta: Tensor,
+        transition: Tensor,
+        write: Tensor,
+        read: Tensor,
+        skip: Tensor | None,
+        delta_bias: Tensor | None,
+        tokens: Tensor | None,
+        *,
+        softplus: bool,
+        low: float,
+        high: float,
+    ) -> None:
+        inputs, delta, write, read = (rows(tensor) for tensor in (inputs, delta, write, read))
+        row, length, head, dim = inputs.shape
+        group, state = write.shape[2:]
+        threads = num_threads(row * length * head * dim * state)
+        self.parts = max(1, min(-(-threads // max(1, row)), head))
+        limits = None if (low, high) == (-math.inf, math.inf) else torch.tensor([low, high])
+        self.tensors = (
+            inputs, delta, transition.contiguous(), write, read, contiguous(skip),
+            contiguous(delta_bias), limits, contiguous(tokens),
+        )  # fmt: skip
+        self.strides = (
+            *inputs.stride()[:3], *delta.stride()[:2], *write.stride()[:3], *read.stride()[:3],
+        )  # fmt: skip
+        self.sizes = (
+            row, length, head, dim, state, group, rows_per_member(row, transition),
+            int(softplus), self.parts, threads,
+        )  # fmt: skip
+
+    def backward(
+        self, starts: Tensor, grad_outputs: Tensor, grad_last: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        inputs, delta, transition, write, _, skip, delta_bias, _, _ = self.tensors
+        assert inputs is not None
+        assert delta is not None
+        assert transition is not None
+        assert write is not None
+        members, row = len(transition), len(inputs)
+        grad_inputs, grad_delta = (inputs.new_empty(t.shape) for t in (inputs, delta))
+        grad_write, grad_read = (inputs.new_empty(self.parts, *write.shape) for _ in range(2))
+        sums = [inputs.new_zeros(row, transition.shape[1]) for _ in range(3)]
+        grad_state = grad_last.clone(memory_format=torch.contiguous_format)
+        call(
+            "state_space_dual_backward", *self.tensors, starts, grad_outputs,
+            grad_inputs, grad_delta, sums[0], grad_write, grad_read, *sums[1:], grad_state,
+            *self.strides, *grad_outputs.stride()[:3], *self.sizes,
+        )  # fmt: skip
+        empty = [inputs.new_empty(0) for _ in range(3)]
+        grad_transition, grad_skip, grad_bias = (sum_rows(each, members) for each in sums)
+        return (
+            grad_inputs,
+            grad_delta,
+            grad_transition,
+            grad_write.sum(0),
+            grad_read.sum(0),
+            empty[0] if skip is None else grad_skip,
+            empty[1] if delta_bias is None else grad_bias,
+            empty[2],
+            grad_state,
+        )
+
+
+def _empty_starts(inputs: Tensor, initial: Tensor, keep: bool) -> Tensor:
+    row, length, head, dim = inputs.shape
+    kept = num_starts(length) if keep and is_native(inputs) else 0
+    return inputs.new_empty(row, kept, head, initial.shape[-1], dim)
+
+
+def _fake(inputs: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    initial, keep = rest[7], rest[-1]
+    starts = _empty_starts(inputs, initial, keep)
+    return inputs.new_empty(inputs.shape), initial.new_empty(initial.shape), starts
+
+
+_KINDS: tuple[Kind, ...] = (
+    "row", "row", "member", "row", "row", "member", "member", "row", "row",
+    "fixed", "fixed", "fixed", "fixed",
+)  # fmt: skip
+
+_state_space_dual = make_operation(
+    "state_space_dual",
+    _forward,
+    _backward,
+    kinds=_KINDS,
+    fake=_fake,
+    fake_backward=empty_gradients(9),
+)

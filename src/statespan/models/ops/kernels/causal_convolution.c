@@ -19,7 +19,7 @@ typedef struct {
     const float *inputs, *weight, *bias, *grad_outputs, *grad_last;
     const uint8_t *tokens;
     float *outputs, *window, *grad_inputs, *grad_weight, *grad_bias, *grad_window;
-    int64_t inputs_row, inputs_time, grad_row, grad_time;
+    int64_t inputs_row, inputs_time, grad_row, grad_time, grad_inputs_row, grad_inputs_time;
     int64_t batch, length, channels, width, rows_per_member, parts, silu;
 } convolution;
 
@@ -86,7 +86,7 @@ typedef struct {
  * window that the row began with. Nothing is before a document that starts. */
 INLINE void emit(const convolution *c, block b, int64_t from, lanes grad, int64_t width) {
     if (from >= 0) {
-        store(c->grad_inputs + (b.row * c->length + from) * c->channels + b.first, grad, b.count);
+        store(c->grad_inputs + b.row * c->grad_inputs_row + from * c->grad_inputs_time + b.first, grad, b.count);
     } else if (from >= 1 - width) {
         store(c->grad_window + (b.row * (width - 1) + width - 1 + from) * c->channels + b.first, grad, b.count);
     }
@@ -220,6 +220,7 @@ void causal_convolution_backward(
     const float *window, const float *grad_outputs, const float *grad_last,
     float *grad_inputs, float *grad_weight, float *grad_bias, float *grad_window,
     int64_t inputs_row, int64_t inputs_time, int64_t grad_row, int64_t grad_time,
+    int64_t grad_inputs_row, int64_t grad_inputs_time,
     int64_t batch, int64_t length, int64_t channels, int64_t width,
     int64_t rows_per_member, int64_t silu, int64_t parts, int64_t threads
 ) {
@@ -229,6 +230,7 @@ void causal_convolution_backward(
         .grad_inputs = grad_inputs, .grad_weight = grad_weight, .grad_bias = grad_bias,
         .grad_window = grad_window, .inputs_row = inputs_row, .inputs_time = inputs_time,
         .grad_row = grad_row, .grad_time = grad_time,
+        .grad_inputs_row = grad_inputs_row, .grad_inputs_time = grad_inputs_time,
         .batch = batch, .length = length, .channels = channels, .width = width,
         .rows_per_member = rows_per_member, .silu = silu, .parts = parts,
     };

@@ -90,22 +90,53 @@ INLINE lanes scale_by_power(lanes x, lanes n) {
 #endif
 }
 
-INLINE lanes exponential(lanes x) {
-    const lanes lowest = fill(-110.0f), highest = fill(90.0f);
-    lanes y = choose(x < lowest, lowest, x);
-    y = choose(y > highest, highest, y);
+/* Return x within [low, high]; a NaN stays a NaN. */
+INLINE lanes clamp(lanes x, float low, float high) {
+#if defined(__AVX512F__)
+    /* These return their second argument where either is a NaN. */
+    __m512 y = _mm512_max_ps((__m512)fill(low), (__m512)x);
+    return (lanes)_mm512_min_ps((__m512)fill(high), y);
+#else
+    lanes y = choose(x < low, fill(low), x);
+    return choose(y > high, fill(high), y);
+#endif
+}
+
+/* Return the whole number nearest to x, for x within [-2^21, 2^21]. */
+INLINE lanes nearest(lanes x) {
+#if defined(__AVX512F__)
+    return (lanes)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    lanes n = (y * 1.44269504088896341f + magic) - magic;
-    lanes r = y - n * 0.693359375f;
+    return (x + magic) - magic;
+#endif
+}
+
+/* Return 2^t; the coefficients are minimax for the relative error where |t| <= 1/2. */
+INLINE lanes power_of_two(lanes t) {
+    t = clamp(t, -160.0f, 130.0f);
+    lanes n = nearest(t), r = t - n;
+    lanes p = r * 1.5355140204e-4f + 1.3398936717e-3f;
+    p = p * r + 9.6184294671e-3f;
+    p = p * r + 5.5503323674e-2f;
+    p = p * r + 2.4022647738e-1f;
+    p = p * r + 6.9314718246e-1f;
+    return scale_by_power(p * r + 1.0f, n);
+}
+
+#define LOG2_E 1.44269504088896341f
+
+INLINE lanes exponential(lanes x) {
+    x = clamp(x, -110.0f, 90.0f);
+    lanes n = nearest(x * LOG2_E);
+    lanes r = x - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
-    lanes p = fill(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
+    lanes p = r * 1.9875691500e-4f + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
-    return scale_by_power(p, n);
+    return scale_by_power(p * (r * r) + r + 1.0f, n);
 }
 
 INLINE lanes sigmoid(lanes x) {

@@ -17,7 +17,7 @@
 #include "parallel.h"
 #include "tokens.h"
 
-#define CHUNK 64
+#define CHUNK 32
 #define MOST_STATES 256
 
 typedef struct {
@@ -29,7 +29,7 @@ typedef struct {
     float *grad_transition, *grad_skip, *grad_bias, *grad_state;
     int64_t inputs_row, inputs_time, delta_row, delta_time, gate_row, gate_time;
     int64_t write_row, write_time, write_group, read_row, read_time, read_group;
-    int64_t grad_row, grad_time;
+    int64_t grad_row, grad_time, grad_gate_row, grad_gate_time;
     int64_t batch, length, channels, states, groups, rows_per_member, parts, softplus;
 } scan;
 
@@ -67,6 +67,12 @@ INLINE void load_states(lanes *to, const float *from, const scan *s, block b, in
     for (int64_t n = 0; n < states; n++) to[n] = load(from + n * s->channels + b.first, b.count);
 }
 
+/* The decay of a step is 2^(delta A'), where A' is A / log 2: one multiplication less than e^. */
+INLINE void load_exponents(lanes *to, const scan *s, block b, int64_t states) {
+    load_states(to, s->transition + b.member * states * s->channels, s, b, states);
+    for (int64_t n = 0; n < states; n++) to[n] *= LOG2_E;
+}
+
 INLINE void store_states(float *to, const lanes *from, const scan *s, block b, int64_t states) {
     for (int64_t n = 0; n < states; n++) store(to + n * s->channels + b.first, from[n], b.count);
 }
@@ -76,9 +82,9 @@ INLINE void forget(lanes *state, int64_t states) {
 }
 
 INLINE void forward_block(const scan *s, block b, int64_t begin, int64_t end, int64_t states) {
-    lanes decay[MOST_STATES], state[MOST_STATES];
+    lanes exponents[MOST_STATES], state[MOST_STATES];
     float *last = s->last + b.row * states * s->channels;
-    load_states(decay, s->transition + b.member * states * s->channels, s, b, states);
+    load_exponents(exponents, s, b, states);
     load_states(state, last, s, b, states);
     lanes skip = parameter(s, s->skip, b), bias = parameter(s, s->bias, b);
     for (int64_t t = begin; t < end; t++) {
@@ -95,7 +101,7 @@ INLINE void forward_block(const scan *s, block b, int64_t begin, int64_t end, in
         const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t);
         lanes scaled = delta * input, sum = skip * input;
         for (int64_t n = 0; n < states; n++) {
-            state[n] = exponential(delta * decay[n]) * state[n] + scaled * write[n];
+            state[n] = power_of_two(delta * exponents[n]) * state[n] + scaled * write[n];
             sum += state[n] * read[n];
         }
         if (s->gate) {
@@ -138,8 +144,8 @@ typedef struct {
 
 INLINE void recompute(const scan *s, block b, int64_t begin, int64_t end, workspace w, int64_t states) {
     int64_t chunks = (s->length + CHUNK - 1) / CHUNK;
-    lanes transition[MOST_STATES];
-    load_states(transition, s->transition + b.member * states * s->channels, s, b, states);
+    lanes exponents[MOST_STATES];
+    load_exponents(exponents, s, b, states);
     load_states(w.states, s->starts + (b.row * chunks + begin / CHUNK) * states * s->channels, s, b, states);
     lanes skip = parameter(s, s->skip, b), bias = parameter(s, s->bias, b);
     for (int64_t t = begin; t < end; t++) {
@@ -157,7 +163,7 @@ INLINE void recompute(const scan *s, block b, int64_t begin, int64_t end, worksp
         const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t);
         lanes scaled = delta * input, sum = skip * input;
         for (int64_t n = 0; n < states; n++) {
-            decays[n] = exponential(delta * transition[n]);
+            decays[n] = power_of_two(delta * exponents[n]);
             after[n] = decays[n] * before[n] + scaled * write[n];
             if (s->gate) sum += after[n] * read[n];
         }
@@ -180,11 +186,12 @@ INLINE void backward_block(const scan *s, block b, int64_t begin, int64_t end, w
     lanes skip = parameter(s, s->skip, b), bias = parameter(s, s->bias, b);
     for (int64_t t = end - 1; t >= begin; t--) {
         int64_t place = (b.row * s->length + t) * s->channels + b.first;
+        float *grad_gate = s->grad_gate + b.row * s->grad_gate_row + t * s->grad_gate_time + b.first;
         int token = token_at(s->tokens, s->length, b.row, t);
         if (token == PADDING) {
             store(s->grad_inputs + place, zero, b.count);
             store(s->grad_delta + place, zero, b.count);
-            if (s->gate) store(s->grad_gate + place, zero, b.count);
+            if (s->gate) store(grad_gate, zero, b.count);
             continue;
         }
         lanes grad = load(s->grad_outputs + b.row * s->grad_row + t * s->grad_time + b.first, b.count);
@@ -192,7 +199,7 @@ INLINE void backward_block(const scan *s, block b, int64_t begin, int64_t end, w
             lanes gate = load(s->gate + b.row * s->gate_row + t * s->gate_time + b.first, b.count);
             lanes open = sigmoid(gate);
             lanes slope = open * (1.0f + gate * (1.0f - open));
-            store(s->grad_gate + place, grad * w.outputs[t - begin] * slope, b.count);
+            store(grad_gate, grad * w.outputs[t - begin] * slope, b.count);
             grad *= gate * open;
         }
         lanes delta = step_size(s, b, bias, t);
@@ -315,6 +322,7 @@ void selective_scan_backward(
     int64_t inputs_row, int64_t inputs_time, int64_t delta_row, int64_t delta_time,
     int64_t gate_row, int64_t gate_time, int64_t write_row, int64_t write_time, int64_t write_group,
     int64_t read_row, int64_t read_time, int64_t read_group, int64_t grad_row, int64_t grad_time,
+    int64_t grad_gate_row, int64_t grad_gate_time,
     int64_t batch, int64_t length, int64_t channels, int64_t states, int64_t groups,
     int64_t rows_per_member, int64_t softplus_delta, int64_t parts, int64_t threads
 ) {
@@ -330,6 +338,7 @@ void selective_scan_backward(
         .write_row = write_row, .write_time = write_time, .write_group = write_group,
         .read_row = read_row, .read_time = read_time, .read_group = read_group,
         .grad_row = grad_row, .grad_time = grad_time,
+        .grad_gate_row = grad_gate_row, .grad_gate_time = grad_gate_time,
         .batch = batch, .length = length, .channels = channels, .states = states, .groups = groups,
         .rows_per_member = rows_per_member, .softplus = softplus_delta, .parts = parts,
     };

@@ -15,6 +15,7 @@
 #include "decays.h"
 #include "parallel.h"
 #include "products.h"
+#include "rows.h"
 
 /* As many tokens are worth a step each, with no chunk. */
 #define FEW 3
@@ -63,12 +64,6 @@ static task make_task(const dual *d, int64_t number) {
     };
 }
 
-static float *take(float **memory, int64_t rows, int64_t columns) {
-    float *taken = *memory;
-    *memory += rows * columns;
-    return taken;
-}
-
 static workspace *make_workspace(task k) {
     int64_t head = round_up(sizeof(workspace), 64), heads = k.stop - k.first;
     int64_t floats = CHUNK * (6 * k.states + 4 * k.dims + 4 * CHUNK)
@@ -99,12 +94,6 @@ static workspace *make_workspace(task k) {
 
 static float *state_of(const workspace *w, task k, int64_t head) {
     return w->state + (head - k.first) * k.states * k.dims;
-}
-
-/* Gather the rows of the chunk's tokens; what pads them stays 0. */
-static void gather(float *to, int64_t to_row, const float *from, int64_t from_time, chunk c, int64_t size) {
-    for (int64_t i = 0; i < c.count; i++)
-        memcpy(to + i * to_row, from + c.times[i] * from_time, size * sizeof(float));
 }
 
 static void gather_inputs(const dual *d, task k, chunk c, int64_t head, workspace *w) {
@@ -154,17 +143,6 @@ static void gather_group(const dual *d, task k, chunk c, int64_t group, workspac
     gather(w->read, k.states, d->read + k.row * d->read_row + group * d->read_group, d->read_time, c, d->states);
     transpose(w->write_columns, CHUNK, w->write, k.states, c.count, d->states);
     multiply_below(w->scores, CHUNK, (factor){w->read, k.states, 1}, w->write_columns, CHUNK, c.count, d->states);
-}
-
-/* to[i] = weights[i] from[i] for the rows of the chunk. */
-static void scale_rows(float *to, const float *from, const float *weights, int64_t rows, int64_t columns) {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j += LANES)
-            store(to + i * columns + j, load(from + i * columns + j, LANES) * weights[i], LANES);
-}
-
-static void scale(float *all, float weight, int64_t size) {
-    for (int64_t i = 0; i < size; i += LANES) store(all + i, load(all + i, LANES) * weight, LANES);
 }
 
 static void write_outputs(const dual *d, task k, chunk c, int64_t head, const workspace *w) {
@@ -305,17 +283,6 @@ static void pass_mix(chunk c, workspace *w) {
         }
     }
     memcpy(w->grad_delta, grad_delta, sizeof grad_delta);
-}
-
-INLINE float dot(const float *a, const float *b, int64_t size) {
-    lanes sum = fill(0);
-    for (int64_t i = 0; i < size; i += LANES) sum += load(a + i, LANES) * load(b + i, LANES);
-    return total(sum);
-}
-
-INLINE void add_scaled(float *to, const float *from, float weight, int64_t size) {
-    for (int64_t i = 0; i < size; i += LANES)
-        store(to + i, load(to + i, LANES) + load(from + i, LANES) * weight, LANES);
 }
 
 /* Pass the gradient of the state after the chunk on: to what each token wrote and with what size. */

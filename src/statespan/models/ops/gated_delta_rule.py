@@ -1,0 +1,193 @@
+"""The gated delta rule on a CPU, in time linear in the length.
+
+A compiled kernel does it where there is one (`kernels/gated_delta_rule.c`), torch elsewhere. Both
+walk through time chunk by chunk; the backward pass recomputes a chunk from the state at its start,
+so nothing of size batch × length × head × key × value ever exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from statespan.models.ops.checks import (
+    check_documents,
+    check_dtypes,
+    check_shape,
+    computing_dtype,
+)
+from statespan.models.ops.gated_delta_rule_torch import composite_gated_delta_rule
+from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
+from statespan.models.ops.operator import (
+    Kind,
+    empty_gradients,
+    gradients_by_recomputation,
+    make_operation,
+)
+from statespan.models.ops.starts import num_starts
+from statespan.models.ops.tokens import token_kinds
+
+__all__ = ["gated_delta_rule"]
+
+
+def gated_delta_rule(
+    query: Float[Tensor, "batch length head key"],
+    key: Float[Tensor, "batch length head key"],
+    value: Float[Tensor, "batch length head value"],
+    log_decay: Float[Tensor, "batch length head"],
+    rate: Float[Tensor, "batch length head"],
+    initial_state: Float[Tensor, "batch head key value"] | None = None,
+    *,
+    documents: Int[Tensor, "batch length"] | None = None,
+) -> tuple[Float[Tensor, "batch length head value"], Float[Tensor, "batch head key value"]]:
+    """Return the outputs and the last state of the gated delta rule (Yang et al. 2024, eq. 10).
+
+    The state S fades to exp(g_t) S; then what it answers to the key is moved towards the value,
+    S + β_t k_t (v_t - kᵀ_t S)ᵀ; then o_t = Sᵀ q_t, with g `log_decay` and β `rate`. With a key of
+    length 1, the eigenvalues are exp(g_t) and exp(g_t) (1 - β_t): a rate of 0 keeps, 1 replaces,
+    and 2 reflects. Scaling and normalizing `query` and `key` is the caller's work.
+
+    A missing `initial_state` is zero. The last state, given as the initial one of the next piece,
+    continues the sequence; one token at a time is the same operation. `documents` has the number
+    of the document of each token (see `statespan.models.ops.tokens.token_kinds`): a state never
+    passes from one document to the next, and padding, a negative number, leaves it as it is.
+
+    Time and memory are linear in the length. bfloat16 is computed and its state kept in float32.
+    Differentiable once, in every argument of floats.
+
+    Raises:
+        InputError: a shape, dtype or device does not fit; the message names the argument.
+
+    Example:
+        >>> import torch
+        >>> ones, value = torch.ones(1, 3, 1), torch.tensor([3.0, 5.0, 5.0]).view(1, 3, 1, 1)
+        >>> key = ones[..., None]
+        >>> outputs, state = gated_delta_rule(key, key, value, 0 * ones, 0.5 * ones)
+        >>> outputs.flatten().tolist(), state.item()
+        ([1.5, 3.25, 4.125], 4.125)
+    """
+    check_dtypes(
+        query=query, key=key, value=value, log_decay=log_decay, rate=rate,
+        initial_state=initial_state,
+    )  # fmt: skip
+    check_shape("query", query, None, None, None, None)
+    batch, length, head, size = query.shape
+    check_shape("key", key, batch, length, head, size)
+    check_shape("value", value, batch, length, head, None)
+    check_shape("log_decay", log_decay, batch, length, head)
+    check_shape("rate", rate, batch, length, head)
+    check_shape("initial_state", initial_state, batch, head, size, value.shape[3])
+    check_documents(documents, batch, length)
+    dtype = computing_dtype(query)
+    if initial_state is None:
+        initial_state = query.new_zeros(batch, head, size, value.shape[3], dtype=dtype)
+    outputs, last, _ = _gated_delta_rule(
+        *(tensor.to(dtype) for tensor in (query, key, value, log_decay, rate)),
+        None if documents is None else token_kinds(documents),
+        initial_state.to(dtype),
+        torch.is_grad_enabled(),
+    )
+    return outputs.to(query.dtype), last
+
+
+def _forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    log_decay: Tensor,
+    rate: Tensor,
+    tokens: Tensor | None,
+    initial: Tensor,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return outputs, last states and, if `keep`, the states that the kernel's chunks start from.
+
+    All tensors have rows first: [row, length, head, key or value]; log_decay, rate [row, length,
+    head]; tokens [row, length]; initial [row, head, key, value]; kept [row, chunk, head, key,
+    value].
+    """
+    starts = _empty_starts(query, initial, keep)
+    if not is_native(query):
+        arguments = (query, key, value, log_decay, rate, tokens)
+        outputs, last = composite_gated_delta_rule(*arguments, initial)
+        return outputs.contiguous(), last.clone(memory_format=torch.contiguous_format), starts
+    outputs = torch.empty_like(value, memory_format=torch.contiguous_format)
+    last = initial.clone(memory_format=torch.contiguous_format)
+    query, key, value, log_decay, rate = map(rows, (query, key, value, log_decay, rate))
+    call(
+        "gated_delta_rule_forward", query, key, value, log_decay, rate, contiguous(tokens),
+        outputs, last, starts if starts.shape[1] else None,
+        *_strides(query, key, value, log_decay, rate), *_sizes(query, value),
+    )  # fmt: skip
+    return outputs, last, starts
+
+
+def _backward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    log_decay: Tensor,
+    rate: Tensor,
+    tokens: Tensor | None,
+    initial: Tensor,
+    keep: bool,
+    starts: Tensor,
+    grad_outputs: Tensor | None,
+    grad_last: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of the tensors that `_forward` takes, an empty one for the tokens."""
+    if not is_native(query):
+        arguments = (query, key, value, log_decay, rate, tokens, initial)
+        return gradients_by_recomputation(  # type: ignore[return-value]
+            composite_gated_delta_rule, arguments, grad_outputs, grad_last
+        )
+    if not starts.shape[1]:
+        starts = initial[:, None].contiguous()
+    grad_outputs = rows(torch.zeros_like(value) if grad_outputs is None else grad_outputs)
+    grad_last = torch.zeros_like(initial) if grad_last is None else grad_last
+    grad_state = grad_last.clone(memory_format=torch.contiguous_format)
+    query, key, value, log_decay, rate = map(rows, (query, key, value, log_decay, rate))
+    gradients = [query.new_empty(t.shape) for t in (query, key, value, log_decay, rate)]
+    call(
+        "gated_delta_rule_backward", query, key, value, log_decay, rate, contiguous(tokens),
+        starts, grad_outputs, *gradients, grad_state,
+        *_strides(query, key, value, log_decay, rate), *grad_outputs.stride()[:3],
+        *_sizes(query, value),
+    )  # fmt: skip
+    return (*gradients, query.new_empty(0), grad_state)  # type: ignore[return-value]
+
+
+def _strides(*tensors: Tensor) -> list[int]:
+    """Return the strides of all axes but the last, which has none."""
+    return [stride for tensor in tensors for stride in tensor.stride()[:-1]]
+
+
+def _sizes(query: Tensor, value: Tensor) -> tuple[int, ...]:
+    work = query.numel() * value.shape[-1]
+    return (*query.shape, value.shape[-1], num_threads(work))
+
+
+def _empty_starts(query: Tensor, initial: Tensor, keep: bool) -> Tensor:
+    kept = num_starts(query.shape[1]) if keep and is_native(query) else 0
+    return query.new_empty(len(query), kept, *initial.shape[1:])
+
+
+def _fake(query: Tensor, _: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    initial, keep = rest[3:]
+    starts = _empty_starts(query, initial, keep)
+    return value.new_empty(value.shape), initial.new_empty(initial.shape), starts
+
+
+_KINDS: tuple[Kind, ...] = ("row",) * 7 + ("fixed",)
+
+_gated_delta_rule = make_operation(
+    "gated_delta_rule",
+    _forward,
+    _backward,
+    kinds=_KINDS,
+    fake=_fake,
+    fake_backward=empty_gradients(7),
+)
