@@ -264,7 +264,8 @@ def test_vmap_is_a_loop(operation: Operation) -> None:
     for i, member in enumerate(members):
         alone = torch.func.grad(loss)(member)
         assert_close({n: t[i] for n, t in inside.items()}, alone, 6)
-    only = next(name for name in stacked if name not in on_rows(operation))
+    shared = [name for name in stacked if name not in on_rows(operation)]
+    only = [*shared, *operation.over_time][0]
     some = torch.func.vmap(lambda tensor: operation(members[0] | {only: tensor}))(stacked[only])
     for i in range(3):
         alone_results = operation(members[0] | {only: stacked[only][i]})

@@ -84,7 +84,8 @@ def _as_floats(tensor: Tensor) -> Tensor:
 
 
 def _as_complex(floats: Tensor) -> Tensor:
-    return torch.view_as_complex(floats.unflatten(-1, (floats.shape[-1] // 2, 2)))
+    pairs = floats.reshape(*floats.shape[:-1], floats.shape[-1] // 2, 2)
+    return torch.view_as_complex(pairs)
 
 
 def _forward(
@@ -120,7 +121,7 @@ def _backward(
     grad_last: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of the tensors that `_forward` takes, an empty one for the tokens."""
-    if not is_native(inputs):
+    if starts.shape != _empty_starts(inputs).shape or not is_native(inputs):
         arguments = (inputs, decay, tokens, initial, is_complex)
         return gradients_by_recomputation(  # type: ignore[return-value]
             composite_diagonal_recurrence, arguments, grad_states, grad_last

@@ -37,7 +37,7 @@ def composite_diagonal_recurrence(
 
 
 def _as_complex(floats: Tensor) -> Tensor:
-    pairs = floats.unflatten(-1, (floats.shape[-1] // 2, 2))
+    pairs = floats.reshape(*floats.shape[:-1], floats.shape[-1] // 2, 2)
     return torch.complex(pairs[..., 0], pairs[..., 1])
 
 

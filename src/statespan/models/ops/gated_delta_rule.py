@@ -133,13 +133,13 @@ def _backward(
     rate: Tensor,
     tokens: Tensor | None,
     initial: Tensor,
-    keep: bool,
+    keep: bool,  # noqa: ARG001 (the arguments are those of _forward)
     starts: Tensor,
     grad_outputs: Tensor | None,
     grad_last: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of the tensors that `_forward` takes, an empty one for the tokens."""
-    if not is_native(query):
+    if not is_native(query) or starts.shape[1] != num_starts(query.shape[1]):
         arguments = (query, key, value, log_decay, rate, tokens, initial)
         return gradients_by_recomputation(  # type: ignore[return-value]
             composite_gated_delta_rule, arguments, grad_outputs, grad_last

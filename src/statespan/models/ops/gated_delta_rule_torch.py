@@ -66,4 +66,7 @@ def _changes(lessen: Tensor, rate: Tensor, error: Tensor) -> Tensor:
     """Solve u_t = rate_t (error_t - Σ_{s < t} lessen[t, s] u_s)."""
     rates = rate[..., None]
     system = (rates * lessen).tril(-1)
-    return torch.linalg.solve_triangular(system, rates * error, upper=False, unitriangular=True)
+    changes: Tensor = torch.linalg.solve_triangular(
+        system, rates * error, upper=False, unitriangular=True
+    )
+    return changes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -61,15 +61,20 @@ def call(name: str, *arguments: Tensor | int | None) -> None:
 
     Nothing is checked: the shapes, the strides and the types are the caller's to get right.
     """
+    _function(name, len(arguments))(
+        *[a.data_ptr() if isinstance(a, Tensor) else a or 0 for a in arguments]
+    )
+
+
+@cache
+def _function(name: str, num_arguments: int) -> Callable[..., None]:
     library = _library()
     assert library is not None, "is_native() was not asked"
-    library[name](*[_as_c(argument) for argument in arguments])
-
-
-def _as_c(argument: Tensor | int | None) -> ctypes.c_void_p | ctypes.c_int64 | None:
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    return None if argument is None else ctypes.c_int64(argument)
+    function = library[name]
+    # On every 64-bit machine an address is handed over as a whole number is.
+    function.argtypes = [ctypes.c_int64] * num_arguments
+    function.restype = None
+    return function
 
 
 def rows(tensor: Tensor) -> Tensor:

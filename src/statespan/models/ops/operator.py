@@ -10,6 +10,7 @@ over an operation is that very call with more rows and more members.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import unwrap
 from typing import Any, Literal, TypeAlias
 
@@ -41,11 +42,12 @@ def make_operation(
 ) -> Function:
     """Register `statespan::name` and `statespan::name_backward`; return what differentiates.
 
-    `forward(*arguments)` returns a tuple: `num_results` results, outputs and last states, then what
-    the backward pass wants kept. `backward(*arguments, *kept, *gradients of the results)` returns
-    a gradient for each argument of kind "row" or "member", in order, and an empty tensor for one that is None or not
-    of floats; a gradient that it gets may be None, for zeros. The fake functions return tensors of
-    the same shapes, dtypes and strides without looking at values. Differentiable once.
+    `forward(*arguments)` returns a tuple: `num_results` results, outputs and last states, then
+    what the backward pass wants kept. `backward(*arguments, *kept, *gradients of the results)`
+    returns a gradient for each argument of kind "row" or "member", in order, and an empty tensor
+    for one that is None or not of floats; a gradient that it gets may be None, for zeros. The fake
+    functions return tensors of the same shapes, dtypes and strides without looking at values.
+    Differentiable once.
     """
     # A function that a test has wrapped keeps its annotations' names in the module of the original.
     forward_op = torch.library.custom_op(f"statespan::{name}", unwrap(forward), mutates_args=())
@@ -69,7 +71,7 @@ def make_operation(
         saved = list(ctx.saved_tensors)
         fixed = list(ctx.fixed)
         arguments = [(fixed if kind == "fixed" else saved).pop(0) for kind in kinds]
-        results = backward_function.apply(*arguments, *saved, *gradients[:num_results])  # type: ignore[no-untyped-call]
+        results = _run(backward_op, backward_function, *arguments, *saved, *gradients[:num_results])
         found = dict(zip(tensors, results, strict=True))
         return tuple(
             found[index] if _has_gradient(argument) else None
@@ -82,13 +84,15 @@ def make_operation(
     backward_function = _as_function(f"{name}_backward", backward_op, _keep_nothing, _twice)
     function = _as_function(name, forward_op, setup_context, backpropagate)
 
-    def apply(*arguments: Any) -> Any:
-        # torch.func's transforms know autograd functions, torch.compile the registered operator.
-        if torch.compiler.is_compiling():
-            return forward_op(*arguments)
-        return function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return partial(_run, forward_op, function)
 
-    return apply
+
+def _run(operation: Function, function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """Call the registered operator, or what torch.func's transforms take in its place."""
+    # No public name says so; torch's own autograd functions ask the same.
+    if torch._C._are_functorch_transforms_active():  # noqa: SLF001
+        return function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return operation(*arguments)
 
 
 def _as_function(

@@ -21,16 +21,15 @@ from statespan.models.ops.checks import (
     check_shape,
     computing_dtype,
 )
-from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
+from statespan.models.ops.native import is_native
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
     gradients_by_recomputation,
     make_operation,
-    rows_per_member,
-    sum_rows,
 )
 from statespan.models.ops.starts import num_starts
+from statespan.models.ops.state_space_dual_kernel import DualKernel
 from statespan.models.ops.state_space_dual_torch import composite_state_space_dual
 from statespan.models.ops.tokens import token_kinds
 
@@ -154,18 +153,12 @@ def _forward(
     """
     arguments = (inputs, delta, transition, write, read, skip, delta_bias, tokens)
     starts = _empty_starts(inputs, initial, keep)
-    if not is_native(inputs):
-        outputs, last = composite_state_space_dual(*arguments, initial, softplus, low, high)
-        return outputs.contiguous(), last.clone(memory_format=torch.contiguous_format), starts
-    outputs = torch.empty_like(inputs, memory_format=torch.contiguous_format)
-    last = initial.clone(memory_format=torch.contiguous_format)
-    native = _Native(*arguments, softplus=softplus, low=low, high=high)
-    kept = starts if starts.shape[1] else None
-    call(
-        "state_space_dual_forward", *native.tensors, outputs, last, kept,
-        *native.strides, *native.sizes,
-    )  # fmt: skip
-    return outputs, last, starts
+    if is_native(inputs):
+        kernel = DualKernel(*arguments, softplus=softplus, low=low, high=high)
+        outputs, last = kernel.forward(initial, starts if starts.shape[1] else None)
+        return outputs, last, starts
+    outputs, last = composite_state_space_dual(*arguments, initial, softplus, low, high)
+    return outputs.contiguous(), last.clone(memory_format=torch.contiguous_format), starts
 
 
 def _backward(
@@ -181,14 +174,14 @@ def _backward(
     softplus: bool,
     low: float,
     high: float,
-    keep: bool,
+    keep: bool,  # noqa: ARG001 (the arguments are those of _forward)
     starts: Tensor,
     grad_outputs: Tensor | None,
     grad_last: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of the tensors that `_forward` takes, an empty one for the tokens."""
     arguments = (inputs, delta, transition, write, read, skip, delta_bias, tokens)
-    if not is_native(inputs):
+    if not is_native(inputs) or starts.shape[1] != num_starts(inputs.shape[1]):
         return gradients_by_recomputation(  # type: ignore[return-value]
             composite_state_space_dual,
             (*arguments, initial, softplus, low, high),
@@ -201,77 +194,19 @@ def _backward(
         grad_outputs = torch.zeros_like(inputs)
     if grad_last is None:
         grad_last = torch.zeros_like(initial)
-    native = _Native(*arguments, softplus=softplus, low=low, high=high)
-    return native.backward(starts, rows(grad_outputs), grad_last)
-
-
-class _Native:
-    """The arguments of the kernels, in the order of their source."""
-
-    def __init__(
-        self,
-        inputs: Tensor,
-        delta: Tensor,
-        transition: Tensor,
-        write: Tensor,
-        read: Tensor,
-        skip: Tensor | None,
-        delta_bias: Tensor | None,
-        tokens: Tensor | None,
-        *,
-        softplus: bool,
-        low: float,
-        high: float,
-    ) -> None:
-        inputs, delta, write, read = (rows(tensor) for tensor in (inputs, delta, write, read))
-        row, length, head, dim = inputs.shape
-        group, state = write.shape[2:]
-        threads = num_threads(row * length * head * dim * state)
-        self.parts = max(1, min(-(-threads // max(1, row)), head))
-        limits = None if (low, high) == (-math.inf, math.inf) else torch.tensor([low, high])
-        self.tensors = (
-            inputs, delta, transition.contiguous(), write, read, contiguous(skip),
-            contiguous(delta_bias), limits, contiguous(tokens),
-        )  # fmt: skip
-        self.strides = (
-            *inputs.stride()[:3], *delta.stride()[:2], *write.stride()[:3], *read.stride()[:3],
-        )  # fmt: skip
-        self.sizes = (
-            row, length, head, dim, state, group, rows_per_member(row, transition),
-            int(softplus), self.parts, threads,
-        )  # fmt: skip
-
-    def backward(
-        self, starts: Tensor, grad_outputs: Tensor, grad_last: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        inputs, delta, transition, write, _, skip, delta_bias, _, _ = self.tensors
-        assert inputs is not None
-        assert delta is not None
-        assert transition is not None
-        assert write is not None
-        members, row = len(transition), len(inputs)
-        grad_inputs, grad_delta = (inputs.new_empty(t.shape) for t in (inputs, delta))
-        grad_write, grad_read = (inputs.new_empty(self.parts, *write.shape) for _ in range(2))
-        sums = [inputs.new_zeros(row, transition.shape[1]) for _ in range(3)]
-        grad_state = grad_last.clone(memory_format=torch.contiguous_format)
-        call(
-            "state_space_dual_backward", *self.tensors, starts, grad_outputs,
-            grad_inputs, grad_delta, sums[0], grad_write, grad_read, *sums[1:], grad_state,
-            *self.strides, *grad_outputs.stride()[:3], *self.sizes,
-        )  # fmt: skip
-        empty = [inputs.new_empty(0) for _ in range(3)]
-        grad_transition, grad_skip, grad_bias = (sum_rows(each, members) for each in sums)
-        return (
-            grad_inputs,
-            grad_delta,
-            grad_transition,
-            grad_write.sum(0),
-            grad_read.sum(0),
-            empty[0] if skip is None else grad_skip,
-            empty[1] if delta_bias is None else grad_bias,
-            empty[2],
-            grad_state,
-        )
+    kernel = DualKernel(*arguments, softplus=softplus, low=low, high=high)
+    grads = kernel.backward(starts, grad_outputs, grad_last)
+    return (
+        grads.inputs,
+        grads.delta,
+        grads.transition,
+        grads.write,
+        grads.read,
+        inputs.new_empty(0) if skip is None else grads.skip,
+        inputs.new_empty(0) if delta_bias is None else grads.delta_bias,
+        inputs.new_empty(0),
+        grads.initial,
+    )
 
 
 def _empty_starts(inputs: Tensor, initial: Tensor, keep: bool) -> Tensor:

@@ -1,0 +1,374 @@
+"""The fast CPU operations beside what `transformers` does without a GPU, in one run.
+
+Parts (`--parts`): training (Mamba, beside the fallback and mambapy where it is installed),
+families (Mamba-2, Bamba, Jamba, whole and the mixer alone), memory, scan (beside this machine's
+copy bandwidth and matrix rate), decoding, lengths (cost per token up to 131,072). The two sides of
+each row run in turns; figures are medians; wall time and process time are both given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from machine import describe_machine
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import statespan
+from statespan.models import build_model
+from statespan.models.mamba import MambaConfig
+from statespan.models.ops import selective_scan
+from statespan.models.ops.native import kernel_level
+
+VOCAB = 8
+TRAINING = ((50, 32), (128, 16), (512, 4), (2_048, 1))
+"""Lengths and batches, of some 2,000 tokens each."""
+Row = dict[str, Any]
+
+
+def medians(
+    runs: dict[str, Callable[[], object]], repeats: int, tokens: int
+) -> dict[str, dict[str, float]]:
+    """Return microseconds of wall and process time per token, the runs taken in turns."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            wall, process = time.perf_counter(), time.process_time()
+            run()
+            spent = (time.perf_counter() - wall, time.process_time() - process)
+            if repeat:  # the first one warms up
+                times[name].append(spent)
+    return {
+        name: {
+            kind: 1e6 * statistics.median(spent[index] for spent in values) / tokens
+            for index, kind in enumerate(("wall", "process"))
+        }
+        for name, values in times.items()
+    }
+
+
+def ratios(times: dict[str, dict[str, float]], base: str, ours: str = "ours") -> dict[str, float]:
+    """Return how many times longer `base` takes than `ours`."""
+    return {kind: times[base][kind] / times[ours][kind] for kind in ("wall", "process")}
+
+
+def step_of(
+    forward: Callable[[Tensor], Tensor], model: nn.Module, ids: Tensor
+) -> Callable[[], None]:
+    """Return a training step without its optimizer: forward, loss, backward."""
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        loss = cross_entropy(forward(ids).flatten(0, 1), ids.flatten())
+        torch.autograd.backward(loss)
+
+    return step
+
+
+def hugging_face_step(model: nn.Module, ids: Tensor) -> Callable[[], None]:
+    """Return a training step of a model of `transformers`."""
+    return step_of(lambda tokens: model(tokens, use_cache=False).logits, model, ids)
+
+
+def assert_same_gradients(first: nn.Module, second: nn.Module) -> None:
+    """Check that two models got the same gradients, parameter by parameter."""
+    theirs = dict(second.named_parameters())
+    for name, parameter in first.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-3, atol=1e-5)
+
+
+def training_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
+    """Yield a Mamba's training step (d_model 64, 3 layers, d_state 16) at each length."""
+    for length, batch in TRAINING:
+        if length not in lengths:
+            continue
+        generator = torch.Generator().manual_seed(0)
+        config = MambaConfig(d_model=64, layers=3, d_state=16)
+        ours = build_model(config, vocab_size=VOCAB, num_outputs=VOCAB, generator=generator)
+        ids = torch.randint(0, VOCAB, (batch, length), generator=generator)
+        names = ["fallback", "accelerated", *(["mambapy"] if find_spec("mambapy") else [])]
+        models = {name: load_like(ours, use_mambapy=name == "mambapy") for name in names}
+        statespan.accelerate(models["accelerated"])
+        runs = {"ours": step_of(lambda tokens, model=ours: model(tokens).logits, ours, ids)}
+        runs |= {name: hugging_face_step(model, ids) for name, model in models.items()}
+        times = medians(runs, repeats, ids.numel())
+        for model in models.values():
+            assert_same_gradients(ours, model)
+        yield {
+            "length": length,
+            "batch": batch,
+            "microseconds_per_token": times,
+            "ratios": {name: ratios(times, name) for name in names},
+        }
+
+
+def load_like(ours: Any, **more: Any) -> Any:
+    """Return the model of `transformers` with the weights of `ours`."""
+    config = transformers.AutoConfig.for_model(**ours.transformers_config(), **more)
+    theirs = transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    theirs.load_state_dict(ours.state_dict())
+    return theirs.train()
+
+
+def family_config(name: str) -> Any:
+    """Return the config of a model of width 256 with two layers, as in the table to beat."""
+    common = {"vocab_size": 256, "hidden_size": 256, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 512}
+    if name == "mamba2":
+        return transformers.Mamba2Config(
+            **common, state_size=64, num_heads=8, head_dim=64, n_groups=1, chunk_size=256
+        )
+    if name == "bamba":
+        return transformers.BambaConfig(
+            **common, **heads, mamba_n_heads=8, mamba_d_head=64, mamba_n_groups=1,
+            mamba_d_state=64, mamba_chunk_size=256, attn_layer_indices=[1],
+        )  # fmt: skip
+    return transformers.JambaConfig(
+        **common, **heads, num_experts=1, num_experts_per_tok=1, attn_layer_period=2,
+        attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1, use_mamba_kernels=False,
+    )  # fmt: skip
+
+
+def first_mixer(model: nn.Module) -> nn.Module:
+    """Return the first state-space mixer of a model of `transformers`."""
+    return next(m for m in model.modules() if type(m).__name__.endswith(("Mixer", "Mamba2Mixer")))
+
+
+def family_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
+    """Yield training steps of hybrids, whole and the mixer alone, batch 1."""
+    for name, length in (("mamba2", 512), ("bamba", 512), ("jamba", 512), ("jamba", 2_048)):
+        if length not in lengths:
+            continue
+        with torch.random.fork_rng(devices=[]):
+            pair = [
+                transformers.AutoModelForCausalLM.from_config(family_config(name)) for _ in "12"
+            ]  # type: ignore[no-untyped-call]
+        pair[1].load_state_dict(pair[0].state_dict())
+        statespan.accelerate(pair[1])
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(0, 256, (1, length), generator=generator)
+        hidden = torch.randn(1, length, 256, generator=generator)
+        whole = medians(
+            {"fallback": hugging_face_step(pair[0], ids), "ours": hugging_face_step(pair[1], ids)},
+            repeats, length,
+        )  # fmt: skip
+        assert_same_gradients(*pair)
+        mixers = medians(
+            {
+                side: mixer_step(first_mixer(model), hidden)
+                for side, model in zip(("fallback", "ours"), pair, strict=True)
+            },
+            repeats,
+            length,
+        )
+        yield {
+            "model": name,
+            "length": length,
+            "whole": whole,
+            "mixer": mixers,
+            "ratios": {"whole": ratios(whole, "fallback"), "mixer": ratios(mixers, "fallback")},
+        }
+
+
+def mixer_step(mixer: nn.Module, hidden: Tensor) -> Callable[[], None]:
+    """Return forward and backward of one mixer."""
+
+    def step() -> None:
+        output = mixer(hidden)
+        (output if isinstance(output, Tensor) else output[0]).square().mean().backward()
+
+    return step
+
+
+MEMORY = """
+import resource, sys, warnings
+warnings.filterwarnings("ignore")
+import torch
+torch.set_num_threads(1)
+from bench_operations import (
+    MambaConfig, VOCAB, build_model, hugging_face_step, load_like, step_of
+)
+length, side = int(sys.argv[1]), sys.argv[2]
+generator = torch.Generator().manual_seed(0)
+ours = build_model(MambaConfig(d_model=64, layers=3, d_state=16), vocab_size=VOCAB,
+                   num_outputs=VOCAB, generator=generator)
+theirs = load_like(ours)
+def step(length):
+    ids = torch.randint(0, VOCAB, (1, length), generator=generator)
+    if side == "ours":
+        return step_of(lambda tokens: ours(tokens).logits, ours, ids)
+    return hugging_face_step(theirs, ids)
+step(8)()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+step(length)()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def memory_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
+    """Yield the growth of the peak memory over a training step, each in a process of its own."""
+    del repeats
+    for length in (512, 2_048):
+        if length not in lengths:
+            continue
+        sizes = {}
+        for side in ("fallback", "ours"):
+            command = [sys.executable, "-c", MEMORY, str(length), side]
+            done = subprocess.run(
+                command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent
+            )
+            sizes[side] = int(done.stdout) / 1024
+        yield {
+            "length": length,
+            "mebibytes": sizes,
+            "share": sizes["ours"] / sizes["fallback"],
+        }
+
+
+def scan_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
+    """Yield the scan alone, beside the time of its operations and of its bytes on this machine.
+
+    Operations: what one state costs (forward: the decay's 2 and a polynomial of 6 multiply-adds,
+    the update 1, the output 1; backward: those again and 8 more). Bytes: arguments, results and
+    gradients once each.
+    """
+    del lengths
+    size = 64 * 2**20
+    source, target = torch.ones(size // 4), torch.empty(size // 4)
+    matrix = torch.randn(1_024, 1_024, generator=torch.Generator().manual_seed(0))
+    machine = medians(
+        {"copy": lambda: target.copy_(source), "matrix": lambda: matrix @ matrix}, 20, 1
+    )
+    bandwidth = 2 * size / machine["copy"]["wall"] * 1e6
+    rate = 2 * 1_024**3 / machine["matrix"]["wall"] * 1e6
+    batch, length, channel, state = 4, 1_024, 128, 16
+    draw = torch.Generator().manual_seed(0)
+    over_time = [torch.randn(batch, length, channel, generator=draw) for _ in range(3)]
+    selected = [torch.randn(batch, length, state, generator=draw) for _ in range(2)]
+    transition = -torch.rand(channel, state, generator=draw) * 5
+    leaves = [tensor.requires_grad_() for tensor in (*over_time, *selected, transition)]
+    inputs, delta, gate, write, read, _ = leaves
+    grad = torch.randn(batch, length, channel, generator=draw)
+
+    def forward() -> Tensor:
+        return selective_scan(inputs, delta, transition, write, read, gate=gate, softplus=True)[0]
+
+    def both() -> None:
+        forward().backward(grad)
+
+    with torch.no_grad():
+        times = medians({"forward": forward}, repeats * 5, batch * length)
+    times |= medians({"both": both}, repeats * 5, batch * length)
+    per_token = {"forward": (4, 2 * 10), "both": (12, 2 * (10 + 10 + 8))}
+    for name, (tensors, operations) in per_token.items():
+        floors = {
+            "bytes": 1e6 * 4 * (tensors * channel + 4 * state) / bandwidth,
+            "operations": 1e6 * operations * channel * state / rate,
+        }
+        yield {
+            "pass": name,
+            "microseconds_per_token": times[name],
+            "floors": floors,
+            "times_the_larger_floor": times[name]["wall"] / max(floors.values()),
+            "copy_gigabytes_per_second": bandwidth / 1e9,
+            "matrix_gigaflops": rate / 1e9,
+        }
+
+
+def decoding_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
+    """Yield tokens per second of a Mamba of width 256 with two layers, one token at a time."""
+    del lengths
+    config = transformers.MambaConfig(
+        vocab_size=256, hidden_size=256, state_size=16, num_hidden_layers=2
+    )
+    pair = [transformers.AutoModelForCausalLM.from_config(config).eval() for _ in "12"]  # type: ignore[no-untyped-call]
+    pair[1].load_state_dict(pair[0].state_dict())
+    statespan.accelerate(pair[1])
+    prompt = torch.randint(0, 256, (1, 16), generator=torch.Generator().manual_seed(0))
+
+    def decode(model: Any) -> Callable[[], None]:
+        def steps() -> None:
+            with torch.inference_mode():
+                output = model(prompt, use_cache=True)
+                for _ in range(64):
+                    token = output.logits[:, -1:].argmax(-1)
+                    output = model(token, cache_params=output.cache_params, use_cache=True)
+
+        return steps
+
+    times = medians({"fallback": decode(pair[0]), "ours": decode(pair[1])}, repeats * 3, 64)
+    yield {
+        "tokens_per_second": {side: 1e6 / spent["wall"] for side, spent in times.items()},
+        "ratios": ratios(times, "fallback"),
+    }
+
+
+def length_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
+    """Yield the cost per token of training the Mamba from 512 to 131,072 tokens, batch 1."""
+    del lengths
+    generator = torch.Generator().manual_seed(0)
+    config = MambaConfig(d_model=64, layers=3, d_state=16)
+    ours = build_model(config, vocab_size=VOCAB, num_outputs=VOCAB, generator=generator)
+    for length in (512, 2_048, 8_192, 32_768, 131_072):
+        ids = torch.randint(0, VOCAB, (1, length), generator=generator)
+        step = step_of(lambda tokens: ours(tokens).logits, ours, ids)
+        repeat = max(repeats, min(20, 20_000 // length))
+        yield {
+            "length": length,
+            "microseconds_per_token": medians({"ours": step}, repeat, length)["ours"],
+        }
+
+
+PARTS: dict[str, Callable[[int, list[int]], Iterator[Row]]] = {
+    "training": training_rows,
+    "families": family_rows,
+    "memory": memory_rows,
+    "scan": scan_rows,
+    "decoding": decoding_rows,
+    "lengths": length_rows,
+}
+
+
+def main() -> None:
+    """Measure, print each row and, if asked, write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--lengths", type=int, nargs="+", default=[50, 128, 512, 2_048])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    results: list[Row] = []
+    for part in arguments.parts:
+        for threads in arguments.threads:
+            torch.set_num_threads(threads)
+            for row in PARTS[part](arguments.repeats, arguments.lengths):
+                results.append({"part": part, "threads": threads, **row})
+                print(json.dumps(results[-1]), flush=True)
+                write(arguments.out, results)
+
+
+def write(path: Path | None, rows: list[Row]) -> None:
+    """Write what has been measured so far, with the machine."""
+    if path is not None:
+        path.parent.mkdir(exist_ok=True)
+        facts = {"machine": describe_machine() | {"kernels": kernel_level()}, "rows": rows}
+        path.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
