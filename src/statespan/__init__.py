@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         jobs,
         languages,
         models,
+        pretrained,
         records,
         registry,
         report,
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
     from statespan.algebra import judge
     from statespan.compiler import certify, compile  # noqa: A004
     from statespan.languages import END, Language, language
+    from statespan.pretrained import accelerate, decelerate
 
 __all__ = [
     "END",
     "Language",
+    "accelerate",
     "algebra",
     "certify",
     "compile",
     "compiler",
+    "decelerate",
     "errors",
     "evaluation",
     "jobs",
@@ -35,6 +39,7 @@ __all__ = [
     "language",
     "languages",
     "models",
+    "pretrained",
     "records",
     "registry",
     "report",
@@ -44,8 +49,10 @@ __all__ = [
 _HOMES = {
     "END": "languages",
     "Language": "languages",
+    "accelerate": "pretrained",
     "certify": "compiler",
     "compile": "compiler",
+    "decelerate": "pretrained",
     "judge": "algebra",
     "language": "languages",
 }

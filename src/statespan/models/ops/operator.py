@@ -84,7 +84,20 @@ def make_operation(
     backward_function = _as_function(f"{name}_backward", backward_op, _keep_nothing, _twice)
     function = _as_function(name, forward_op, setup_context, backpropagate)
 
-    return partial(_run, forward_op, function)
+    def apply(*arguments: Any) -> Any:
+        # Where nobody differentiates, transforms or records, the operator's own cost is saved.
+        return (forward if _is_plain() else partial(_run, forward_op, function))(*arguments)
+
+    return apply
+
+
+def _is_plain() -> bool:
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()  # noqa: SLF001
+        or torch._C._len_torch_dispatch_stack()  # noqa: SLF001
+    )
 
 
 def _run(operation: Function, function: type[torch.autograd.Function], *arguments: Any) -> Any:
