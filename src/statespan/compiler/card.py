@@ -120,9 +120,13 @@ def verification_lines(verification: Verification) -> list[str]:
 
 def certificate_text(certificate: Certificate) -> str:
     """Return what a certificate says, in a sentence or two."""
-    what = "whole model" if certificate.method == "states" else "blocks"
+    of_what = {
+        "states": "recurrent states of the whole model",
+        "blocks": "recurrent states of the blocks",
+        "diagrams": "recurrent states of single channels",
+    }
     seen = (
-        f"{certificate.states:,} recurrent states of the {what} and {certificate.transitions:,} "
+        f"{certificate.states:,} {of_what[certificate.method]} and {certificate.transitions:,} "
         "steps were looked at"
     )
     if certificate.wrong:
@@ -133,4 +137,6 @@ def certificate_text(certificate: Certificate) -> str:
             f"Closed: {seen}, and no {inputs} of any length leads to another. Every logit is "
             f"right, by at least {certificate.margin:g}."
         )
+    if certificate.method == "diagrams":
+        return f"Open: {seen}, but not all could be proved ({certificate.remark})."
     return f"Open: {seen}, all right, but there are more ({certificate.remark})."

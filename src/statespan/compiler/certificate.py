@@ -39,7 +39,7 @@ WRONG_LIMIT = 20
 EXACT_LOGIT = 64.0
 
 Progress: TypeAlias = Callable[[str, int, int, str], None]
-Method: TypeAlias = Literal["states", "blocks"]
+Method: TypeAlias = Literal["states", "blocks", "diagrams"]
 
 
 class WrongAnswer(msgspec.Struct, frozen=True):
@@ -60,11 +60,13 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     """What a search of recurrent states found.
 
     Attributes:
-        method: `states`, the whole model's states, or `blocks`, each block's by itself.
+        method: `states`, the whole model's states, `blocks`, each block's by itself, or
+            `diagrams`, each channel's, as a function of what the model has to remember.
         closed: whether every state was seen: then the checkpoint is right at every length,
             if nothing is wrong.
-        states: the states seen (of all blocks together, for `blocks`).
-        transitions: the steps taken, and so the logits checked are this times the answers.
+        states: the states seen (of all blocks or channels together, if not of the whole).
+        transitions: the steps looked at; for `states`, the logits checked are this times the
+            answers.
         wrong: the first wrong answers found.
         margin: the smallest distance of a logit from 0, on the right side.
         exact: whether every logit is exactly 64 or -64.
@@ -130,7 +132,7 @@ def certify_states(
         while search.frontier and len(search.seen) < limit and len(search.wrong) < WRONG_LIMIT:
             to_go = f"{len(search.frontier):,} states to go"
             progress("certifying", len(search.seen), limit, to_go)
-            search.advance()
+            search.advance(limit)
     closed = not search.frontier
     remark = "every recurrent state was seen" if closed else f"more than {limit:,} states"
     if len(search.wrong) >= WRONG_LIMIT:
@@ -171,8 +173,11 @@ class _Search:
         self._check(output.logits[:, -1], [oracle.start], [(-1, BOS)])
         self._add(rows, [oracle.start], [(-1, BOS)])
 
-    def advance(self) -> None:
-        """Take one step with every token from every state of the frontier."""
+    def advance(self, limit: int) -> None:
+        """Take one step with every token from every state of the frontier.
+
+        Ends early, with states left to continue from, once `limit` states were seen.
+        """
         frontier, self.frontier = self.frontier, []
         steps = [
             (index, row, token, self.oracle.step(state, token))
@@ -180,6 +185,8 @@ class _Search:
             for token in self._tokens(state)
         ]
         for first in range(0, len(steps), BATCH):
+            if len(self.seen) >= limit:
+                break
             batch = steps[first : first + BATCH]
             rows = torch.stack([row for _, row, _, _ in batch])
             tokens = torch.tensor([[token] for _, _, token, _ in batch])

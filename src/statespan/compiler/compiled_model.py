@@ -19,6 +19,8 @@ from statespan.compiler.block_certificate import BLOCK_STATE_LIMIT, certify_bloc
 from statespan.compiler.card import model_card
 from statespan.compiler.cascade import Cascade
 from statespan.compiler.certificate import STATE_LIMIT, Certificate, Progress, certify_states
+from statespan.compiler.closed_forms import BoundedDyck
+from statespan.compiler.diagram_certificate import certify_diagrams
 from statespan.compiler.drawing import draw_passes
 from statespan.compiler.explain import explain
 from statespan.compiler.folder import load_model, write_folder
@@ -219,7 +221,9 @@ class CompiledModel:
         """Search for a proof that the model is right at every length.
 
         The whole model's states are searched first, then, if they are more than `state_limit`
-        and it has a cascade, each block's by itself.
+        and it has a cascade and an automaton, each block's by itself. Where these are more than
+        `block_limit`, or there are more stacks of brackets than `state_limit` to begin with, all
+        inputs are worked out at once by decision diagrams.
 
         Raises:
             InputError: the model is not one of `transformers`, or has attention at work.
@@ -228,6 +232,12 @@ class CompiledModel:
             raise InputError(
                 f"a certificate is about a model of transformers, not about {self.report.target}."
             )
+        has_blocks = self.report.target in BY_BLOCKS
+        hopeless = has_blocks and self.dfa is None and _num_stacks(self.language) > state_limit
+        if hopeless:
+            diagrams = self._certify_diagrams(progress)
+            if diagrams.proves or diagrams.wrong:
+                return diagrams
         certificate = certify_states(
             self.model,
             Oracle.of(self.language),
@@ -235,10 +245,26 @@ class CompiledModel:
             limit=state_limit,
             progress=progress,
         )
-        if certificate.closed or certificate.wrong or self.report.target not in BY_BLOCKS:
+        if certificate.closed or certificate.wrong or not has_blocks:
             return certificate
+        if hopeless:
+            return diagrams
         if self.cascade is None or self.dfa is None:
             return certificate
-        return certify_blocks(
+        blocks = certify_blocks(
             self.model, self.plan, self.cascade, self.dfa, limit=block_limit, progress=progress
         )
+        return blocks if blocks.closed else self._certify_diagrams(progress)
+
+    def _certify_diagrams(self, progress: Progress) -> Certificate:
+        return certify_diagrams(
+            self.model, self.language, cascade=self.cascade, dfa=self.dfa, progress=progress
+        )
+
+
+def _num_stacks(language: Language) -> int:
+    """Return how many stacks a language of nested brackets has; 0 for other languages."""
+    form = BoundedDyck.match(language)
+    if form is None:
+        return 0
+    return sum(form.num_brackets**depth for depth in range(form.depth + 1))
