@@ -106,6 +106,7 @@ def test_words_are_drawn_reproducibly() -> None:
         (("languages", "sample", "parity", "--length", "1-1000000000"), "up to length 10,000"),
         (("probe", "--resume", "x" * 300), "cannot read"),
         (("probe", "--set", "seed=1\nx=2"), "--set takes one key=value"),
+        (("probe", "--set", "seed=[1, 1]"), "the values of seed must differ"),
         (("probe", "--set", "model.name=3"), "model.name must be a string"),
         (("languages", "compare", "dyck-1", "parity"), "dyck-1 is not regular"),
         (("languages", "show", "absent.json"), "cannot read the automaton absent.json"),
@@ -205,6 +206,28 @@ def test_a_probe_prints_its_table_and_leaves_a_run(tmp_path: Path) -> None:
         run("probe", "--resume", "runs/012-star-02-star-mamba-2", "--json", cwd=tmp_path).stdout
     )
     assert resumed["records"] == value["records"]
+
+
+def test_several_seeds_and_rates_are_run_at_once(tmp_path: Path) -> None:
+    small = ("--model", "transformer", "--set", "model.heads=2", "--set", "seed=[1, 2]")
+    wild = ("--set", "training.learning_rate=[1e-3, 1e30]", "--set", "training.warmup=0")
+    done = run(*PROBE, *small, *wild, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "seed=2,learning_rate=1e+30 was not trained to the end" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "measuring: 2/4" in done.stderr
+    rows = [line.strip("│").split("│")[0].strip() for line in done.stdout.splitlines()]
+    names = [f"seed={seed},learning_rate={rate}" for seed in (1, 2) for rate in (1e-3, 1e30)]
+    assert [row for row in rows if row in names or row == "median"] == [*names, "median"]
+    path = "runs/012-star-02-star-transformer-2"
+    again = run("probe", "--resume", path, "--json", cwd=tmp_path)
+    assert again.returncode == 1
+    value = json.loads(again.stdout)
+    assert value["directory"] == path
+    assert [record["name"] for record in value["members"]] == names
+    assert [record["failure"] is None for record in value["members"]] == [True, False] * 2
+    assert [(b["lower"], b["upper"]) for b in value["median"]] == [(2, 10), (12, 16)]
+    assert all((tmp_path / record["directory"]).is_dir() for record in value["members"])
 
 
 def test_an_empty_directory_that_is_there_can_be_used(tmp_path: Path) -> None:

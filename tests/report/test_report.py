@@ -6,9 +6,24 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from statespan.records import BinRecord, LengthRecord, RecognitionRecord, Record, RunRecord
-from statespan.report import bin_table, draw_accuracy, recognition_lines, summary_line
+from statespan.records import (
+    BinRecord,
+    LengthRecord,
+    MemberRecord,
+    RecognitionRecord,
+    Record,
+    RunRecord,
+)
+from statespan.report import (
+    bin_table,
+    draw_accuracy,
+    median_bins,
+    recognition_lines,
+    summary_line,
+    sweep_table,
+)
 from statespan.report.tables import percent
 
 RUN = RunRecord(
@@ -46,9 +61,9 @@ RECORDS: list[Record] = [
 ]
 
 
-def rendered() -> str:
+def rendered(table: Table | None = None) -> str:
     console = Console(file=io.StringIO(), width=160)
-    console.print(bin_table(RECORDS))
+    console.print(bin_table(RECORDS) if table is None else table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -80,3 +95,46 @@ def test_nearly_all_is_not_all() -> None:
 def test_a_picture_is_drawn_from_whatever_records_there_are(records: list[Record]) -> None:
     assert draw_accuracy(records).startswith(b"\x89PNG")
     assert draw_accuracy(records) == draw_accuracy(records)
+
+
+def member(name: str, right: tuple[int, int] | None, **changes: object) -> MemberRecord:
+    bins = [
+        BinRecord(
+            lower=lower,
+            upper=upper,
+            words=8,
+            correct=correct,
+            positions=9,
+            correct_positions=9,
+            seen=0,
+        )
+        for lower, upper, correct in zip((1, 5), (4, 9), right or (), strict=False)
+    ]
+    sizes = {"seed": 3, "learning_rate": 2e-3, "loss_sum": 5.0, "positions": 10, **changes}
+    return MemberRecord(name=name, bins=bins, **sizes)  # type: ignore[arg-type]
+
+
+def test_a_sweep_has_a_row_a_member_and_the_median_of_those_trained() -> None:
+    members = [
+        member("a", (8, 4)),
+        member("b", None, loss_sum=0.0, positions=0, failure="nan"),
+        member("c", (6, 1)),
+        member("d", (8, 2)),
+    ]
+    assert median_bins(members) == [(1, 4, 100.0), (5, 9, 25.0)]
+    lines = rendered(sweep_table(members)).splitlines()
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
+    assert rows == [
+        ["a", "3", "0.002", "0.5000", "100", "50"],
+        ["b", "3", "0.002", "–", "–", "–"],
+        ["c", "3", "0.002", "0.5000", "75", "12.5"],
+        ["d", "3", "0.002", "0.5000", "100", "25"],
+        ["median", "", "", "", "100", "25"],
+    ]
+    assert any("1–4 (trained)" in line and "5–9" in line for line in lines)
+
+
+def test_a_sweep_without_a_trained_member_has_no_median() -> None:
+    failed = member("b", None, failure="nan")
+    assert median_bins([failed]) == []
+    assert "median" not in rendered(sweep_table([failed]))

@@ -12,7 +12,7 @@ import statespan
 from statespan.errors import LengthError
 from statespan.languages import Language
 from statespan.training import PAD, Example, LanguageData, Vocabulary, batch_examples, build_data
-from statespan.training.data import make_batch, order_epoch
+from statespan.training.data import PackedExamples, order_epoch
 
 BINS = [(1, 12), (13, 20), (21, 26)]
 
@@ -88,7 +88,7 @@ def test_token_ids_are_bos_eos_pad_then_the_alphabet() -> None:
 
 def test_padding_is_marked_and_nothing_else() -> None:
     examples = [Example([0, 3, 4], [1, 0, 1]), Example([0], [1])]
-    batch = make_batch(examples)
+    batch = PackedExamples(examples).batch(torch.arange(len(examples)))
     assert batch.tokens.tolist() == [[0, 3, 4], [0, PAD, PAD]]
     assert batch.mask.tolist() == [[True, True, True], [True, False, False]]
     assert batch.targets[batch.mask].tolist() == [1, 0, 1, 1]

@@ -14,7 +14,8 @@ from statespan.cli.output import JsonOption, print_json, print_text, progress_ba
 from statespan.errors import ConfigError
 
 if TYPE_CHECKING:
-    from statespan.jobs import ProbeConfig, ProbeResult
+    from statespan.jobs import ProbeConfig, ProbeResult, SweepConfig, SweepResult
+    from statespan.jobs.probe_stages import Progress
 
 __all__ = ["probe"]
 
@@ -59,6 +60,7 @@ def probe(
     """Train a model on short words of a language, and measure it on longer ones.
 
     With no arguments: a Mamba of 2 layers on {0,1,2}*02*, in a minute or two on two cores.
+    With a list of seeds or learning rates (--set "seed=[1, 2, 3]"): all combinations at once.
     """
     options = {
         "language": language,
@@ -76,19 +78,47 @@ def probe(
     try:
         with progress_bar() as progress:
             if resume is not None:
-                result = jobs.resume_probe(resume, progress=progress)
+                result = _resume(resume, progress)
             else:
-                settings = _read_settings(config, given, setting or [])
-                made = jobs.probe_config(settings)
+                made = _make_config(_read_settings(config, given, setting or []))
                 out = out or _free_directory(made)
-                result = jobs.probe(made, out, progress=progress)
+                result = _begin(made, out, progress)
     except KeyboardInterrupt:
         place = resume or out
         begun = place is not None and (place / "config.toml").exists()
         hint = f" Continue with: statespan probe --resume {place}" if begun else ""
         sys.stderr.write(f"stopped.{hint}\n")
         raise typer.Exit(1) from None
-    _print_result(result, json)
+    if isinstance(result, jobs.SweepResult):
+        _print_sweep(result, json)
+    else:
+        _print_result(result, json)
+
+
+def _make_config(settings: dict[str, Any]) -> ProbeConfig | SweepConfig:
+    from statespan import jobs
+
+    several = jobs.is_sweep(settings)
+    return jobs.sweep_config(settings) if several else jobs.probe_config(settings)
+
+
+def _begin(
+    config: ProbeConfig | SweepConfig, out: Path, progress: Progress
+) -> ProbeResult | SweepResult:
+    from statespan import jobs
+
+    if isinstance(config, jobs.SweepConfig):
+        return jobs.sweep(config, out, progress=progress)
+    return jobs.probe(config, out, progress=progress)
+
+
+def _resume(path: Path, progress: Progress) -> ProbeResult | SweepResult:
+    from statespan import jobs
+    from statespan.records import RunDirectory
+
+    if jobs.is_sweep(RunDirectory.open(path).config_table()):
+        return jobs.resume_sweep(path, progress=progress)
+    return jobs.resume_probe(path, progress=progress)
 
 
 def _read_settings(path: Path | None, given: dict[str, Any], settings: list[str]) -> dict[str, Any]:
@@ -127,10 +157,13 @@ def _parse_setting(text: str) -> tuple[str, Any]:
     return key, table["value"]
 
 
-def _free_directory(config: ProbeConfig) -> Path:
+def _free_directory(config: ProbeConfig | SweepConfig) -> Path:
     """Return a directory in runs/ that is not there yet, named for the language and the model."""
+    from statespan.jobs import SweepConfig
     from statespan.models import architecture
 
+    if isinstance(config, SweepConfig):
+        config = next(iter(config.members.values()))
     language = re.sub(r"[^A-Za-z0-9._=-]+", "_", Path(config.language).name)[:60].strip("_.")
     base = f"{language or 'expression'}-{architecture(config.model)}-{config.model.layers}"
     number = 1
@@ -159,3 +192,31 @@ def _print_result(result: ProbeResult, json: bool) -> None:
         f"accuracy by length: {result.picture}",
         f"records and checkpoint: {result.directory}",
     )
+
+
+def _print_sweep(result: SweepResult, json: bool) -> None:
+    """Print a row a member; a member that failed makes the exit code 1."""
+    import msgspec
+
+    from statespan.report import median_bins, sweep_table
+
+    if json:
+        medians = median_bins(result.records)
+        value = {
+            "directory": str(result.directory),
+            "members": [
+                {**msgspec.to_builtins(record), "directory": str(result.directory / record.name)}
+                for record in result.records
+            ],
+            "median": [
+                {"lower": lower, "upper": upper, "accuracy": accuracy}
+                for lower, upper, accuracy in medians
+            ],
+        }
+        print_json(value)
+    else:
+        print_text(sweep_table(result.records), f"a run directory a member: {result.directory}")
+    for name, failure in result.failures.items():
+        sys.stderr.write(f"statespan: {name} was not trained to the end: {failure}\n")
+    if result.failures:
+        raise typer.Exit(1)

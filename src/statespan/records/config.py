@@ -36,12 +36,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is no TOML: {error}.") from error
 
 
-def write_toml(path: Path, config: msgspec.Struct) -> None:
-    """Write a config as TOML, atomically; options that are None are left out."""
+def write_toml(path: Path, config: msgspec.Struct | Mapping[str, Any]) -> None:
+    """Write a config, or its table, as TOML, atomically; options that are None are left out."""
     write_atomically(path, tomli_w.dumps(to_table(config)).encode())
 
 
-def to_table(config: msgspec.Struct) -> dict[str, Any]:
+def to_table(config: msgspec.Struct | Mapping[str, Any]) -> dict[str, Any]:
     """Return a config as plain tables, without the options that are None."""
     table: dict[str, Any] = _drop_none(msgspec.to_builtins(config))
     return table

@@ -10,6 +10,7 @@ __all__ = [
     "BinRecord",
     "EndRecord",
     "LengthRecord",
+    "MemberRecord",
     "RecognitionRecord",
     "Record",
     "RunRecord",
@@ -98,6 +99,27 @@ class RecognitionRecord(_Record, frozen=True, tag="recognition", kw_only=True):
     rejected: int
 
 
+class MemberRecord(_Record, frozen=True, tag="member", kw_only=True):
+    """One probe of a sweep, as its own run directory, called `name`, tells it.
+
+    `loss_sum` over `positions` is the loss of its last training record. `failure` says why it was
+    not trained to the end; there are no bins then.
+    """
+
+    name: str
+    seed: int
+    learning_rate: float
+    loss_sum: float
+    positions: int
+    bins: list[BinRecord]
+    failure: str | None = None
+
+    @property
+    def loss(self) -> float | None:
+        """The mean loss of a position, None before the first training record."""
+        return self.loss_sum / self.positions if self.positions else None
+
+
 class EndRecord(_Record, frozen=True, tag="end", kw_only=True):
     """The last record of a finished run: `records` are before it."""
 
@@ -105,5 +127,11 @@ class EndRecord(_Record, frozen=True, tag="end", kw_only=True):
 
 
 Record: TypeAlias = (
-    EndRecord | RunRecord | TrainingRecord | BinRecord | LengthRecord | RecognitionRecord
+    EndRecord
+    | RunRecord
+    | TrainingRecord
+    | BinRecord
+    | LengthRecord
+    | RecognitionRecord
+    | MemberRecord
 )

@@ -12,11 +12,12 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, final
+from time import monotonic, sleep
+from typing import IO, Any, final
 
 import msgspec
 
@@ -31,6 +32,9 @@ except ImportError:  # where there are no such locks
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["RunDirectory"]
+
+PAUSE = 0.05
+"""Seconds between two looks at a lock."""
 
 PACKAGES = ("statespan", "torch", "transformers", "numpy", "safetensors")
 
@@ -48,7 +52,11 @@ class RunDirectory:
 
     @classmethod
     def create(
-        cls, path: Path, config: msgspec.Struct, *, files: Sequence[tuple[str, bytes]] = ()
+        cls,
+        path: Path,
+        config: msgspec.Struct | Mapping[str, Any],
+        *,
+        files: Sequence[tuple[str, bytes]] = (),
     ) -> RunDirectory:
         """Make the directory, with `config`, the environment and `files` in it, in one step.
 
@@ -92,20 +100,22 @@ class RunDirectory:
         return cls(path)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, wait: float = 0.0) -> Iterator[None]:
         """Keep every other process from writing into the run; given back when this one ends.
+
+        One that is at work in it has `wait` seconds to end.
 
         Raises:
             RunDirectoryError: another process is at work in it.
         """
         with (self.path / "config.toml").open("rb") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as error:
+            end = monotonic() + wait
+            while not _try_lock(file):
+                if monotonic() >= end:
                     raise RunDirectoryError(
                         f"another process is at work in {self.path}: wait for it, or end it."
-                    ) from error
+                    )
+                sleep(PAUSE)
             yield
 
     def config_table(self) -> dict[str, Any]:
@@ -142,6 +152,16 @@ class RunDirectory:
         return records
 
 
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock `file` until it is closed; return whether no other process holds it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
 def _check_empty(path: Path) -> None:
     if not path.is_dir():
         raise RunDirectoryError(f"{path} is a file: a run needs a directory of its own.")
@@ -152,7 +172,11 @@ def _check_empty(path: Path) -> None:
         )
 
 
-def _fill(path: Path, config: msgspec.Struct, files: Sequence[tuple[str, bytes]]) -> None:
+def _fill(
+    path: Path,
+    config: msgspec.Struct | Mapping[str, Any],
+    files: Sequence[tuple[str, bytes]],
+) -> None:
     """Write the first files of a run; the config, which makes it one, comes last."""
     write_atomically(path / "environment.json", _environment())
     for name, content in files:

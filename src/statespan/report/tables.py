@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from rich.table import Table
 
-from statespan.records import BinRecord, RecognitionRecord, Record, RunRecord
+from statespan.records import BinRecord, MemberRecord, RecognitionRecord, Record, RunRecord
 
-__all__ = ["bin_table", "percent", "recognition_lines", "summary_line"]
+__all__ = [
+    "bin_table",
+    "median_bins",
+    "percent",
+    "recognition_lines",
+    "summary_line",
+    "sweep_table",
+]
 
 
 def percent(value: float | None) -> str:
@@ -65,3 +73,40 @@ def recognition_lines(records: Sequence[Record]) -> list[str]:
         for record in records
         if isinstance(record, RecognitionRecord)
     ]
+
+
+def median_bins(records: Sequence[MemberRecord]) -> list[tuple[int, int, float]]:
+    """Return (shortest, longest, median accuracy in percent) of each bin, over the trained members.
+
+    >>> from statespan.records import BinRecord, MemberRecord
+    >>> counts = {"words": 10, "positions": 10, "correct_positions": 10, "seen": 0}
+    >>> bins = [BinRecord(lower=1, upper=5, correct=right, **counts) for right in (2, 10, 5)]
+    >>> common = {"learning_rate": 1e-3, "loss_sum": 1.0, "positions": 10}
+    >>> median_bins([MemberRecord(name="", seed=0, bins=[item], **common) for item in bins])
+    [(1, 5, 50.0)]
+    """
+    trained = [record.bins for record in records if record.bins]
+    return [
+        (same[0].lower, same[0].upper, median(record.accuracy for record in same))
+        for same in zip(*trained, strict=True)
+    ]
+
+
+def sweep_table(records: Sequence[MemberRecord]) -> Table:
+    """Return the table of a sweep: a row a member, and the median of those that were trained."""
+    table = Table(title="Words with the exact set of next symbols at every position, %")
+    for column in ("member", "seed", "learning rate", "loss"):
+        table.add_column(column, justify="left" if column == "member" else "right")
+    medians = median_bins(records)
+    for index, (lower, upper, _) in enumerate(medians):
+        trained = " (trained)" if index == 0 else ""
+        table.add_column(f"{lower}–{upper}{trained}", justify="right", style="bold")
+    for record in records:
+        bins = [percent(item.accuracy) for item in record.bins] or ["–"] * len(medians)
+        loss = "–" if record.loss is None else f"{record.loss:.4f}"
+        table.add_row(record.name, str(record.seed), f"{record.learning_rate:g}", loss, *bins)
+    if medians:
+        table.add_section()
+        shown = [percent(accuracy) for _, _, accuracy in medians]
+        table.add_row("median", "", "", "", *shown)
+    return table

@@ -14,7 +14,8 @@ from statespan.training.data import (
     batch_examples,
     build_data,
 )
-from statespan.training.loop import TrainingConfig, train
+from statespan.training.fleet import train_fleet
+from statespan.training.loop import TrainingConfig, TrainingRun, train, train_alone
 from statespan.training.readouts import READOUTS, Readout, build_readout
 from statespan.training.streams import python_stream, torch_stream
 from statespan.training.vocabulary import BOS, EOS, PAD, Vocabulary
@@ -31,6 +32,7 @@ __all__ = [
     "LanguageData",
     "Readout",
     "TrainingConfig",
+    "TrainingRun",
     "Vocabulary",
     "batch_examples",
     "build_data",
@@ -41,4 +43,6 @@ __all__ = [
     "save_checkpoint",
     "torch_stream",
     "train",
+    "train_alone",
+    "train_fleet",
 ]

@@ -23,6 +23,7 @@ __all__ = [
     "DataConfig",
     "Example",
     "LanguageData",
+    "PackedExamples",
     "batch_examples",
     "build_data",
 ]
@@ -192,36 +193,50 @@ def _draw_distinct(draw: Callable[..., list[Word]], wanted: int) -> list[Word]:
 @final
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Examples side by side, padded on the right; `mask` is true where there is a position."""
+    """Examples side by side, padded on the right; `mask` is true where there is a position.
 
-    tokens: Int[Tensor, "batch length"]
-    targets: Int[Tensor, "batch length"]
-    mask: Bool[Tensor, "batch length"]
+    A fleet's batch has an axis of members in front.
+    """
+
+    tokens: Int[Tensor, "*batch length"]
+    targets: Int[Tensor, "*batch length"]
+    mask: Bool[Tensor, "*batch length"]
 
 
-def make_batch(examples: Sequence[Example]) -> Batch:
-    """Return `examples` as one batch."""
-    longest = max(len(example.tokens) for example in examples)
-    tokens = torch.full((len(examples), longest), PAD)
-    targets = torch.zeros_like(tokens)
-    mask = torch.zeros(tokens.shape, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        size = len(example.tokens)
-        tokens[row, :size] = torch.tensor(example.tokens)
-        targets[row, :size] = torch.tensor(example.targets)
-        mask[row, :size] = True
-    return Batch(tokens, targets, mask)
+@final
+class PackedExamples:
+    """Examples end to end in one row of memory, from which any batch is gathered at once."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._tokens = torch.tensor([token for item in examples for token in item.tokens])
+        self._targets = torch.tensor([target for item in examples for target in item.targets])
+        ends = torch.tensor([0, *(len(item.tokens) for item in examples), 0]).cumsum(0)
+        self._begins, self._ends = ends[:-1], ends[1:]
+
+    def sizes(self, indices: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
+        """Return the number of tokens of each example; the index -1 is an example of none."""
+        return self._ends[indices] - self._begins[indices]
+
+    def batch(self, indices: Int[Tensor, "*batch"]) -> Batch:
+        """Return the examples at `indices` as one batch, as long as the longest of them."""
+        sizes = self.sizes(indices)[..., None]
+        positions = torch.arange(int(sizes.max()))
+        mask = positions < sizes
+        places = (self._begins[indices][..., None] + positions).masked_fill_(~mask, 0)
+        tokens = self._tokens[places].masked_fill_(~mask, PAD)
+        return Batch(tokens, self._targets[places].masked_fill_(~mask, 0), mask)
 
 
 def batch_examples(examples: Sequence[Example], *, batch_tokens: int = 8_192) -> Iterator[Batch]:
     """Yield the examples in order of length, in batches of about `batch_tokens` tokens."""
     ordered = sorted(examples, key=lambda example: example.length)
+    packed = PackedExamples(ordered)
     begin = 0
     while begin < len(ordered):
         end = begin + 1
         while end < len(ordered) and (end + 1 - begin) * len(ordered[end].tokens) <= batch_tokens:
             end += 1
-        yield make_batch(ordered[begin:end])
+        yield packed.batch(torch.arange(begin, end))
         begin = end
 
 

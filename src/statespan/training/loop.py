@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, final
 
 import msgspec
 import torch
@@ -16,11 +16,11 @@ from statespan.errors import TrainingError
 from statespan.models import SequenceModel
 from statespan.records import TrainingRecord
 from statespan.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from statespan.training.data import Batch, Example, make_batch, order_epoch
+from statespan.training.data import Batch, Example, PackedExamples, order_epoch
 from statespan.training.readouts import Readout
 from statespan.training.streams import python_stream
 
-__all__ = ["TrainingConfig", "build_optimizer", "train"]
+__all__ = ["TrainingConfig", "TrainingRun", "build_optimizer", "train", "train_alone"]
 
 AtLeast0: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 AtLeast1: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
@@ -54,6 +54,103 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     threads: Threads = 1
 
 
+@final
+class TrainingRun:
+    """One model on its way through training: its batches, its records and its checkpoints.
+
+    What `train` does alone and `train_fleet` does for many at once is in here: which examples are
+    next, and what follows from the loss of a step.
+
+    Attributes:
+        model: the model, trained in place; from its checkpoint on, if there is one.
+        readout: what its outputs mean and cost.
+        examples: the training set.
+        config: how it is trained.
+        optimizer: its AdamW, with the state of the checkpoint.
+        done: the number of steps done.
+
+    Raises:
+        StorageError: a checkpoint could not be written, or is of another model.
+    """
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        readout: Readout,
+        examples: list[Example],
+        config: TrainingConfig,
+        *,
+        seed: int,
+        checkpoint_path: Path,
+        on_record: Callable[[TrainingRecord], None],
+        on_step: Callable[[int, float], None] = lambda *_: None,
+    ) -> None:
+        self.model = model
+        self.readout = readout
+        self.examples = examples
+        self.config = config
+        self.optimizer = build_optimizer(model, config)
+        self.done = 0
+        self._checkpoint_path = checkpoint_path
+        self._on_record = on_record
+        self._on_step = on_step
+        if checkpoint_path.exists():
+            self.done = load_checkpoint(checkpoint_path, model, self.optimizer).step
+        else:
+            save_checkpoint(checkpoint_path, model, self.optimizer, Checkpoint(0))
+        self._order = _order(examples, config, seed, self.done)
+        self._epoch = 0
+        self._loss_sum, self._positions, self._began = 0.0, 0, time.perf_counter()
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return learning_rate(self.config, self.done + 1)
+
+    def next_examples(self) -> list[int] | None:
+        """Return the indices of the examples of the next step, None after the last step."""
+        if self.done >= self.config.steps:
+            return None
+        self._epoch, indices = next(self._order)
+        return indices
+
+    def finish_step(self, loss: float, positions: int) -> None:
+        """Take note of a step's mean `loss` over `positions`; write what is due.
+
+        Raises:
+            TrainingError: the loss or a weight is not finite; the last checkpoint is kept.
+            StorageError: a checkpoint could not be written; the one before is kept.
+        """
+        rate, step = self.learning_rate, self.done + 1
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} at step {step}; the last good checkpoint is kept in "
+                f"{self._checkpoint_path}. A lower training.learning_rate may help."
+            )
+        self.done = step
+        self._loss_sum, self._positions = (
+            self._loss_sum + loss * positions,
+            self._positions + positions,
+        )
+        self._on_step(step, loss)
+        if step % self.config.report_every == 0 or step == self.config.steps:
+            self._report(rate)
+
+    def _report(self, rate: float) -> None:
+        now = time.perf_counter()
+        record = TrainingRecord(
+            step=self.done,
+            epoch=self._epoch,
+            loss_sum=self._loss_sum,
+            positions=self._positions,
+            learning_rate=rate,
+            seconds=now - self._began,
+        )
+        self._on_record(record)
+        save_checkpoint(self._checkpoint_path, self.model, self.optimizer, Checkpoint(self.done))
+        self._loss_sum, self._positions, self._began = 0.0, 0, now
+
+
 def train(
     model: SequenceModel,
     readout: Readout,
@@ -74,37 +171,32 @@ def train(
         TrainingError: the loss is not finite; the last checkpoint is kept.
         StorageError: a checkpoint could not be written; the one before is kept.
     """
-    optimizer = build_optimizer(model, config)
-    done = 0
-    if checkpoint_path.exists():
-        done = load_checkpoint(checkpoint_path, model, optimizer).step
-    else:
-        save_checkpoint(checkpoint_path, model, optimizer, Checkpoint(0))
-    loss_sum, positions, began = 0.0, 0, time.perf_counter()
-    model.train()
-    for step, epoch, batch in _batches(examples, config, seed, done):
-        rate = learning_rate(config, step)
-        loss, size = _step(model, readout, optimizer, batch, rate, config.clip)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {step}; the last good checkpoint is kept in "
-                f"{checkpoint_path}. A lower training.learning_rate may help."
-            )
-        loss_sum, positions = loss_sum + loss * size, positions + size
-        on_step(step, loss)
-        if step % config.report_every == 0 or step == config.steps:
-            now = time.perf_counter()
-            record = TrainingRecord(
-                step=step,
-                epoch=epoch,
-                loss_sum=loss_sum,
-                positions=positions,
-                learning_rate=rate,
-                seconds=now - began,
-            )
-            on_record(record)
-            save_checkpoint(checkpoint_path, model, optimizer, Checkpoint(step))
-            loss_sum, positions, began = 0.0, 0, now
+    run = TrainingRun(
+        model,
+        readout,
+        examples,
+        config,
+        seed=seed,
+        checkpoint_path=checkpoint_path,
+        on_record=on_record,
+        on_step=on_step,
+    )
+    train_alone(run)
+
+
+def train_alone(run: TrainingRun) -> None:
+    """Train one run to its last step.
+
+    Raises:
+        TrainingError: the loss is not finite; the last checkpoint is kept.
+        StorageError: a checkpoint could not be written; the one before is kept.
+    """
+    packed = PackedExamples(run.examples)
+    run.model.train()
+    while (indices := run.next_examples()) is not None:
+        batch = packed.batch(torch.tensor(indices))
+        step = (run.model, run.readout, run.optimizer, batch, run.learning_rate, run.config.clip)
+        run.finish_step(*_step(*step))
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
@@ -131,23 +223,19 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _batches(
+def _order(
     examples: list[Example], config: TrainingConfig, seed: int, done: int
-) -> Iterator[tuple[int, int, Batch]]:
-    """Yield (step, epoch, batch) from the step after `done` on.
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield (epoch, indices of a batch) from the step after `done` on, without end.
 
     The order of an epoch depends on the seed and the epoch alone, so it can be taken up anywhere.
     """
     per_epoch = math.ceil(len(examples) / config.batch_size)
     epoch, skipped = divmod(done, per_epoch)
-    step = done
-    while step < config.steps:
+    while True:
         order = order_epoch(examples, config.batch_size, python_stream(seed, f"order/{epoch}"))
         for indices in order[skipped:]:
-            if step == config.steps:
-                return
-            step += 1
-            yield step, epoch, make_batch([examples[index] for index in indices])
+            yield epoch, indices
         epoch, skipped = epoch + 1, 0
 
 

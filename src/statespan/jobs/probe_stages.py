@@ -1,0 +1,247 @@
+"""The stages of a probe: its words are drawn, and its training begins.
+
+Each takes what the one before gave, so that many probes can go through a stage together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, final
+
+import msgspec
+import torch
+
+from statespan.errors import ConfigError, EmptyLanguageError
+from statespan.evaluation import Published, published_figures
+from statespan.jobs.probe_config import ProbeConfig, check_same_model, table_config
+from statespan.languages import Language, Sampler, language_from_file, language_from_text
+from statespan.languages.symbols import show_symbols
+from statespan.models import build_model
+from statespan.records import (
+    Record,
+    RunDirectory,
+    TrainingRecord,
+    read_bytes,
+)
+from statespan.training import (
+    LanguageData,
+    TrainingRun,
+    build_data,
+    build_readout,
+    checkpoint_step,
+    python_stream,
+    torch_stream,
+)
+from statespan.training.initial_weights import (
+    InitialWeights,
+    has_token_outputs,
+    load_initial_weights,
+    read_initial_weights,
+)
+
+__all__ = [
+    "AUTOMATON",
+    "INITIAL_WEIGHTS",
+    "PreparedProbe",
+    "Progress",
+    "check_words",
+    "draw_words",
+    "find_bins",
+    "find_published",
+    "find_sampler",
+    "first_files",
+    "read_language",
+    "reopen_probe",
+    "start_training",
+    "use_threads",
+]
+
+DEFAULT_BINS = [(1, 50), (51, 100), (101, 150)]
+AUTOMATON = "automaton.json"
+INITIAL_WEIGHTS = "initial.safetensors"
+
+Progress: TypeAlias = Callable[[str, int, int, str], None]
+"""(what is going on, steps done, steps in all, a remark)."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PreparedProbe:
+    """A probe whose words are drawn: what is left is to train and to measure."""
+
+    directory: RunDirectory
+    config: ProbeConfig
+    language: Language
+    data: LanguageData
+    progress: Progress
+
+
+def reopen_probe(path: Path) -> tuple[ProbeConfig, Language]:
+    """Return the config of the run in `path`, and its language from the automaton kept there."""
+    config = table_config(RunDirectory.open(path).config_table())
+    return config, read_language(config, path / AUTOMATON)
+
+
+def read_language(config: ProbeConfig, automaton: Path) -> Language:
+    """Return the language of a config; that of an `.json` file is read from `automaton`."""
+    if config.language.endswith(".json") and config.alphabet is None:
+        language = language_from_file(automaton)
+        return dataclasses.replace(language, name=Path(config.language).stem)
+    return language_from_text(config.language, alphabet=config.alphabet)
+
+
+def first_files(config: ProbeConfig, language: Language) -> list[tuple[str, bytes]]:
+    """Return the files that a run has from its beginning: what it must not look for elsewhere.
+
+    Raises:
+        ConfigError: the weights to start from are of another model, alphabet or kind of output.
+        StorageError: a file cannot be read.
+    """
+    files: list[tuple[str, bytes]] = []
+    if config.initialize_from is not None:
+        content = _initial_weights(config, language, config.initialize_from).content
+        files.append((INITIAL_WEIGHTS, content))
+    if config.language.endswith(".json"):
+        files.append((AUTOMATON, read_bytes(Path(config.language))))
+    return files
+
+
+def _initial_weights(config: ProbeConfig, language: Language, folder: str) -> InitialWeights:
+    """Read the weights in `folder`, which must be for this model and this language."""
+    if not has_token_outputs(config.training.loss):
+        raise ConfigError(
+            "initialize_from needs a loss with one output a token, as symbols has; training.loss "
+            f"{config.training.loss} has one a set of next symbols."
+        )
+    initial = read_initial_weights(Path(folder))
+    keys = msgspec.to_builtins(config.model)
+    check_same_model(config.model, initial.model, keys, folder)
+    if initial.alphabet != language.alphabet:
+        raise ConfigError(
+            f"the weights in {folder} are for the alphabet {show_symbols(initial.alphabet)}, but "
+            f"{language.name} has {show_symbols(language.alphabet)}: both must have the same "
+            "symbols, in the same order."
+        )
+    return initial
+
+
+def find_published(language: Language) -> Published | None:
+    """Return the published figures of a language that the catalogue made."""
+    name = language.catalogue_name
+    return None if name is None else published_figures(name)
+
+
+def find_bins(config: ProbeConfig, language: Language) -> list[tuple[int, int]]:
+    """Return the ranges of lengths of a probe.
+
+    Raises:
+        EmptyLanguageError: the language has no words.
+        ConfigError: the model cannot read words of such a length.
+    """
+    if language.is_empty:
+        raise EmptyLanguageError(f"the language {language.name} has no words: nothing to train on.")
+    published = find_published(language)
+    bins = config.data.bins or (published.bins if published else DEFAULT_BINS)
+    limit = config.model.max_tokens
+    if limit is not None and bins[-1][1] + 1 > limit:
+        raise ConfigError(
+            f"model.max_length must reach the longest test word and its beginning, "
+            f"{bins[-1][1] + 1} tokens, got {limit}."
+        )
+    return bins
+
+
+def check_words(config: ProbeConfig, language: Language) -> None:
+    """Check that a probe has words to train on, and words of every length to test.
+
+    Raises:
+        EmptyLanguageError: the language has no words.
+        LengthError: a bin has no words.
+        ConfigError: the model cannot read words of such a length.
+    """
+    few = msgspec.structs.replace(config.data, train_words=1, test_words=1)
+    draw_words(msgspec.structs.replace(config, data=few), language, lambda *_: None)
+
+
+def draw_words(config: ProbeConfig, language: Language, progress: Progress) -> LanguageData:
+    """Return the training and test words of a probe.
+
+    Raises:
+        EmptyLanguageError: the language has no words.
+        LengthError: a bin has no words.
+        ConfigError: the model cannot read words of such a length.
+    """
+    bins = find_bins(config, language)
+    progress("drawing words", 0, 1, language.name)
+    data = build_data(
+        language,
+        bins,
+        sampler=find_sampler(config, language),
+        train_words=config.data.train_words,
+        test_words=config.data.test_words,
+        rng=python_stream(config.seed, "data"),
+    )
+    progress("drawing words", 1, 1, f"{len(data.train):,} words")
+    return data
+
+
+def find_sampler(config: ProbeConfig, language: Language) -> Sampler:
+    """Return how the words of a probe are drawn."""
+    if config.data.sampler is not None:
+        return config.data.sampler
+    return "published" if find_published(language) else "uniform"
+
+
+def start_training(probe: PreparedProbe) -> TrainingRun:
+    """Return the training of a probe, from where its checkpoint stands.
+
+    Raises:
+        StorageError: a file cannot be written, or read.
+    """
+    config, data, directory = probe.config, probe.data, probe.directory
+    trained_sets = data.answer_sets[: data.num_trained_sets]
+    readout = build_readout(config.training.loss, data.vocabulary, trained_sets)
+    model = build_model(
+        config.model,
+        vocab_size=data.vocabulary.size,
+        num_outputs=readout.num_outputs,
+        generator=torch_stream(config.seed, "initialization"),
+    )
+    if config.initialize_from is not None:
+        load_initial_weights(directory.path / INITIAL_WEIGHTS, model)
+    checkpoint = directory.path / "checkpoint.safetensors"
+    done = checkpoint_step(checkpoint)
+    log = "training.jsonl"
+    kept = [r for r in directory.read_records(log) if _step_of(r) <= done]
+    directory.write_records(log, kept)
+    return TrainingRun(
+        model,
+        readout,
+        data.train,
+        config.training,
+        seed=config.seed,
+        checkpoint_path=checkpoint,
+        on_record=lambda record: directory.append(log, record),
+        on_step=lambda step, loss: probe.progress(
+            "training", step, config.training.steps, f"loss {loss:.4f}"
+        ),
+    )
+
+
+def _step_of(record: Record) -> int:
+    return record.step if isinstance(record, TrainingRecord) else 0
+
+
+@contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """Let torch compute on `count` threads in here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,57 @@
+"""How a sweep is shared out: what its work takes, and how many processes are worth their start."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from statespan.jobs.probe_config import ProbeConfig
+from statespan.jobs.probe_stages import find_bins
+from statespan.languages import Language
+from statespan.models import MODELS, architecture
+from statespan.training import Vocabulary
+
+__all__ = ["LEAST_SECONDS", "estimate_seconds", "num_cores", "num_processes"]
+
+LEAST_SECONDS = 20.0
+"""Estimated seconds of work from which one process a core is worth its start.
+
+A process takes some 3 seconds to start, most of it the import of torch.
+"""
+
+STEP_SECONDS = 1e-3
+NUMBER_SECONDS = 4e-10
+WORD_SECONDS = 2e-4
+"""A step of a member of a fleet, a parameter times a token, and a word that is drawn or judged."""
+
+
+def num_processes(config: ProbeConfig, language: Language, members: int) -> int:
+    """Return how many processes to share the members out among, 1 for none but this one."""
+    if members * estimate_seconds(config, language) < LEAST_SECONDS:
+        return 1
+    return max(1, min(members, num_cores() // config.training.threads))
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # where a process cannot be bound to cores
+        return os.cpu_count() or 1
+
+
+def estimate_seconds(config: ProbeConfig, language: Language) -> float:
+    """Return about how many seconds a member takes on one core."""
+    vocab_size = Vocabulary(language.alphabet).size
+    with torch.device("meta"):
+        model_class = MODELS.get(architecture(config.model))
+        model = model_class(config.model, vocab_size=vocab_size, num_outputs=vocab_size)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    bins = find_bins(config, language)
+    tokens = config.training.batch_size * (sum(bins[0]) / 2 + 1)
+    step = STEP_SECONDS + NUMBER_SECONDS * parameters * tokens
+    data, measured = config.data, config.evaluation
+    words = data.train_words + len(bins) * (data.test_words + measured.negatives)
+    words += measured.curve_lengths * measured.curve_words
+    return config.training.steps * step + words * WORD_SECONDS
