@@ -126,6 +126,21 @@ def test_nan_stays_in_its_document(means: str, length: int) -> None:
     assert outputs[:, 2:].isnan().all()
 
 
+def test_nan_among_the_gradients_goes_back_in_time_only() -> None:
+    if kernel_level() is None:
+        pytest.skip("no kernel was compiled")
+    given = make(9, 2, 4, 5)
+    over_time = [
+        given[name].requires_grad_() for name in ("query", "key", "value", "log_decay", "rate")
+    ]
+    outputs, _ = gated_delta_rule(**given)
+    weights = torch.ones_like(outputs)
+    weights[:, 1] = torch.nan
+    for grad in torch.autograd.grad(outputs, over_time, weights):
+        assert grad[:, 1].isnan().any()
+        assert grad[:, 2:].isfinite().all()
+
+
 def test_a_backward_pass_may_do_without_the_kernel_of_the_forward_pass() -> None:
     given = make(70, 2, 4, 5)
     expected = results_and_gradients(lambda leaves: gated_delta_rule(**leaves), given)

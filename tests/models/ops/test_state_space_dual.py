@@ -94,6 +94,15 @@ def test_steps_far_on_either_side_of_softplus_are_exact(means: str, length: int)
 
 
 @both_means
+def test_a_state_that_overflows_in_a_step_is_infinite(means: str) -> None:
+    growing = one_state(1, 1e3, value=0.0) | {"transition": torch.ones(1)}
+    given = growing | {"initial_state": STATE.abs(), "read": torch.ones(1, 1, 2)}
+    outputs, last = run(means, given)
+    assert outputs.isposinf().all()
+    assert last.isposinf().all()
+
+
+@both_means
 @pieces
 def test_limits_hold_the_steps(means: str, length: int) -> None:
     _, low = run(means, one_state(length, -5.0), delta_limits=(0.0, 1.0))
@@ -122,6 +131,19 @@ def test_nan_stays_in_its_document(means: str, length: int) -> None:
     outputs, _ = run(means, late)
     assert outputs[:, :2].isfinite().all()
     assert outputs[:, 2:].isnan().all()
+
+
+def test_nan_among_the_gradients_goes_back_in_time_only() -> None:
+    if kernel_level() is None:
+        pytest.skip("no kernel was compiled")
+    given = make(9, 2, 5, 1, 4)
+    over_time = [given[name].requires_grad_() for name in ("inputs", "delta", "write", "read")]
+    outputs, _ = state_space_dual(**given)
+    weights = torch.ones_like(outputs)
+    weights[:, 1] = torch.nan
+    for grad in torch.autograd.grad(outputs, over_time, weights):
+        assert grad[:, 1].isnan().any()
+        assert grad[:, 2:].isfinite().all()
 
 
 def test_a_backward_pass_may_do_without_the_kernel_of_the_forward_pass() -> None:

@@ -20,6 +20,7 @@ from statespan.models.ops.checks import (
     check_shape,
     computing_dtype,
 )
+from statespan.models.ops.gpu_operations import causal_convolution_on_gpu
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
@@ -70,6 +71,11 @@ def causal_convolution(
     check_documents(documents, batch, length)
     if activation not in (None, "silu"):
         raise InputError(f'activation must be "silu" or None, got {activation!r}.')
+    on_gpu = causal_convolution_on_gpu(
+        inputs, weight, bias, initial_state, activation=activation, documents=documents
+    )
+    if on_gpu is not None:
+        return on_gpu
     dtype = computing_dtype(inputs)
     if initial_state is None:
         initial_state = inputs.new_zeros(batch, width - 1, channel)

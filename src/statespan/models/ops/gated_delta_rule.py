@@ -20,6 +20,7 @@ from statespan.models.ops.checks import (
     computing_dtype,
 )
 from statespan.models.ops.gated_delta_rule_torch import composite_gated_delta_rule
+from statespan.models.ops.gpu_operations import gated_delta_rule_on_gpu
 from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
 from statespan.models.ops.operator import (
     Kind,
@@ -81,6 +82,11 @@ def gated_delta_rule(
     check_shape("rate", rate, batch, length, head)
     check_shape("initial_state", initial_state, batch, head, size, value.shape[3])
     check_documents(documents, batch, length)
+    on_gpu = gated_delta_rule_on_gpu(
+        query, key, value, log_decay, rate, initial_state, documents=documents
+    )
+    if on_gpu is not None:
+        return on_gpu
     dtype = computing_dtype(query)
     if initial_state is None:
         initial_state = query.new_zeros(batch, head, size, value.shape[3], dtype=dtype)

@@ -50,14 +50,16 @@ def composite_gated_delta_rule(
     mix = torch.einsum("rchtk,rchsk->rchts", query, key) * between
     faded = key * between[..., -1, :, None]
     outputs, state = [], initial
-    for now in range(query.shape[1]):
-        answer, seen = (
-            bounds.in_chunk(now, since[:, now] * (t[:, now] @ state)) for t in (key, query)
-        )
-        change = _changes(lessen[:, now], rate[:, now], value[:, now] - answer)
-        outputs.append(seen + mix[:, now] @ change)
-        state = since[:, now, :, -1:] * bounds.through(now, state)
-        state = state + faded[:, now].transpose(-1, -2) @ change
+    # Unbound once: the gradient of an index would be as large as the whole, for each chunk.
+    chunks = zip(
+        *(t.unbind(1) for t in (query, key, value, rate, since, lessen, mix, faded)), strict=True
+    )
+    for number, (reads, keys, values, rates, reach, lessens, mixes, fading) in enumerate(chunks):
+        answer, seen = (bounds.in_chunk(number, reach * (t @ state)) for t in (keys, reads))
+        change = _changes(lessens, rates, values - answer)
+        outputs.append(seen + mixes @ change)
+        state = reach[:, :, -1:] * bounds.through(number, state)
+        state = state + fading.transpose(-1, -2) @ change
     joined = rearrange(torch.stack(outputs, dim=1), "r c h t v -> r (c t) h v")
     return joined[:, :length], state
 

@@ -81,21 +81,22 @@ def reference_state_space_dual(
     inputs, delta, write, read = (
         _without_padding(tensor, real) for tensor in (inputs, delta, write, read)
     )
-    batch, length, head, dim = inputs.shape
+    batch, _, head, dim = inputs.shape
     write, read = (_for_each_head(tensor, head) for tensor in (write, read))
     delta = _step_sizes(delta, delta_bias, softplus, delta_limits)
     state = inputs.new_zeros(batch, head, dim, write.shape[-1])
     if initial_state is not None:
         state = initial_state.double()
     outputs = [inputs.new_zeros(batch, 0, head, dim)]
-    for t in range(length):
+    steps = zip(*(tensor.unbind(1) for tensor in (inputs, delta, write, read)), strict=True)
+    for t, (x, size, b, c) in enumerate(steps):
         before = torch.where(fresh[:, t, None, None, None], 0, state)
-        decay = torch.exp(delta[:, t] * transition.double())[..., None, None]
-        drive = (delta[:, t, :, None] * inputs[:, t])[..., None] * write[:, t, :, None, :]
+        decay = torch.exp(size * transition.double())[..., None, None]
+        drive = (size[..., None] * x)[..., None] * b[:, :, None, :]
         state = torch.where(real[:, t, None, None, None], decay * before + drive, state)
-        seen = (state * read[:, t, :, None, :]).sum(-1)
+        seen = (state * c[:, :, None, :]).sum(-1)
         if skip is not None:
-            seen = seen + skip.double()[:, None] * inputs[:, t]
+            seen = seen + skip.double()[:, None] * x
         outputs.append(torch.where(real[:, t, None, None], seen, 0)[:, None])
     return torch.cat(outputs, dim=1), state
 
@@ -119,19 +120,21 @@ def reference_gated_delta_rule(
     query, key, value, log_decay, rate = (
         _without_padding(tensor, real) for tensor in (query, key, value, log_decay, rate)
     )
-    batch, length, head, width = value.shape
+    batch, _, head, width = value.shape
     state = value.new_zeros(batch, head, key.shape[-1], width)
     if initial_state is not None:
         state = initial_state.double()
     outputs = [value.new_zeros(batch, 0, head, width)]
-    for t in range(length):
+    given = (query, key, value, log_decay, rate)
+    steps = zip(*(tensor.unbind(1) for tensor in given), strict=True)
+    for t, (q, k, v, g, beta) in enumerate(steps):
         before = torch.where(fresh[:, t, None, None, None], 0, state)
-        faded = torch.exp(log_decay[:, t])[..., None, None] * before
-        answer = (key[:, t, :, :, None] * faded).sum(-2)
-        change = rate[:, t, :, None] * (value[:, t] - answer)
-        updated = faded + key[:, t, :, :, None] * change[:, :, None, :]
+        faded = torch.exp(g)[..., None, None] * before
+        answer = (k[..., None] * faded).sum(-2)
+        change = beta[..., None] * (v - answer)
+        updated = faded + k[..., None] * change[:, :, None, :]
         state = torch.where(real[:, t, None, None, None], updated, state)
-        seen = (query[:, t, :, :, None] * state).sum(-2)
+        seen = (q[..., None] * state).sum(-2)
         outputs.append(torch.where(real[:, t, None, None], seen, 0)[:, None])
     return torch.cat(outputs, dim=1), state
 
@@ -146,14 +149,14 @@ def reference_diagonal_recurrence(
     """Return all states and the last one of h_t = a_t ∘ h_{t-1} + x_t, real or complex."""
     real, fresh = _document_bounds(documents, inputs)
     inputs, decay = (_without_padding(tensor, real) for tensor in (inputs, decay))
-    batch, length, channel = inputs.shape
+    batch, _, channel = inputs.shape
     state = inputs.new_zeros(batch, channel)
     if initial_state is not None:
         state = _in_double(initial_state)
     states = [inputs.new_zeros(batch, 0, channel)]
-    for t in range(length):
+    for t, (x, fade) in enumerate(zip(inputs.unbind(1), decay.unbind(1), strict=True)):
         before = torch.where(fresh[:, t, None], 0, state)
-        state = torch.where(real[:, t, None], decay[:, t] * before + inputs[:, t], state)
+        state = torch.where(real[:, t, None], fade * before + x, state)
         states.append(torch.where(real[:, t, None], state, 0)[:, None])
     return torch.cat(states, dim=1), state
 

@@ -18,6 +18,7 @@ from statespan.models.ops.checks import (
     check_shape,
     computing_dtype,
 )
+from statespan.models.ops.gpu_operations import selective_scan_on_gpu
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
@@ -87,6 +88,12 @@ def selective_scan(
     check_shape("skip", skip, channel)
     check_shape("delta_bias", delta_bias, channel)
     check_documents(documents, batch, length)
+    on_gpu = selective_scan_on_gpu(
+        inputs, delta, transition, write, read, initial_state, skip=skip, gate=gate,
+        delta_bias=delta_bias, softplus=softplus, documents=documents,
+    )  # fmt: skip
+    if on_gpu is not None:
+        return on_gpu
     dtype = computing_dtype(inputs)
     per_group = (batch, length, *(groups or [1]), state)
     if initial_state is None:

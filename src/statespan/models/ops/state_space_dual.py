@@ -21,6 +21,7 @@ from statespan.models.ops.checks import (
     check_shape,
     computing_dtype,
 )
+from statespan.models.ops.gpu_operations import state_space_dual_on_gpu
 from statespan.models.ops.native import is_native
 from statespan.models.ops.operator import (
     Kind,
@@ -83,6 +84,12 @@ def state_space_dual(
     check_shape("skip", skip, head)
     check_shape("delta_bias", delta_bias, head)
     check_documents(documents, batch, length)
+    on_gpu = state_space_dual_on_gpu(
+        inputs, delta, transition, write, read, initial_state, skip=skip, delta_bias=delta_bias,
+        softplus=softplus, delta_limits=delta_limits, documents=documents,
+    )  # fmt: skip
+    if on_gpu is not None:
+        return on_gpu
     low, high = (-math.inf, math.inf) if delta_limits is None else map(float, delta_limits)
     dtype, state = computing_dtype(inputs), write.shape[-1]
     groups = write.shape[2] if write.ndim == 4 else 1

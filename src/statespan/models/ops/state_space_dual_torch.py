@@ -79,10 +79,11 @@ def _scan(
     outputs = torch.einsum("rcgts,rcgkts,rcsgkp->rctgkp", scores, between, scaled)
     written = torch.einsum("rctgn,rcgkt,rctgkp->rcgkpn", write, between[..., -1, :], scaled)
     starts = []
-    for number in range(scaled.shape[1]):
+    # Unbound once: the gradient of an index would be as large as the whole, for each chunk.
+    fades = since[..., -1, None, None].unbind(1)
+    for number, (fade, fresh) in enumerate(zip(fades, written.unbind(1), strict=True)):
         starts.append(state)
-        kept = bounds.through(number, state)
-        state = since[:, number, ..., -1, None, None] * kept + written[:, number]
+        state = fade * bounds.through(number, state) + fresh
     carried = torch.einsum("rctgn,rcgkpn->rctgkp", read, torch.stack(starts, dim=1))
     carried = carried * rearrange(since, "r c g k t -> r c t g k 1")
     outputs = outputs + bounds.from_start(carried)

@@ -295,7 +295,6 @@ static void pass_weights(const rule *r, task k, chunk c, workspace *w) {
     }
     fade(w->grad_mix, &w->decays, 1, c.count);
     fade(w->grad_lessen, &w->decays, -1, c.count);
-    for (int64_t t = 0; t < c.count; t++) w->grad_lessen[t * CHUNK + t] = 0;
 }
 
 /* What the queries and the keys read from the state before the chunk. */
