@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from statespan.compiler.actions import Action, moves_of
 from statespan.compiler.cascade import (
     Cascade,
     Component,
@@ -31,7 +32,7 @@ from statespan.compiler.targets.olmo_hybrid import (
     olmo_hybrid_weights_of_automaton,
 )
 from statespan.compiler.targets.olmo_reflections import reflection_weights
-from statespan.compiler.weights import DTYPES, Weights, convert
+from statespan.compiler.weights import DTYPES, Group, Weights, convert
 from statespan.languages import END, language
 from statespan.languages.automaton import DFA
 from statespan.languages.symbols import NextSymbols
@@ -381,6 +382,28 @@ def test_a_flip_that_is_asked_about_as_it_is_reset(dtype: str) -> None:
     check_everything(weights, Meaning.of_cascade(cascade), dtype)
 
 
+def reader_of_swaps(*, resets: bool) -> Cascade:
+    """The second component asks what the first was while values swap, and as one is written."""
+    swaps = [always({letter}, swap) for letter, swap in enumerate([(0, 1), (1, 2), (0, 2)])]
+    written = [always({3}, 1)] if resets else []
+    first = Component(3, 0, (*swaps, *written, always({4}, 0)))
+    asked = [Term(frozenset(range(4)), ((0, frozenset({value})),), value) for value in range(2)]
+    second = Component(3, 2, (*asked, always({4}, 2)))
+    letters = frozenset("abcd")
+    labels = (letters, letters | {END}, frozenset({"a", END}))
+    terms = [ReadoutTerm(((0, frozenset({1})), (1, frozenset({v}))), 1 + v) for v in range(2)]
+    return Cascade(tuple("abcd"), (first, second), Readout(labels, 0, tuple(terms)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("resets", [False, True])
+def test_values_that_are_asked_about_as_they_swap(resets: bool, dtype: str) -> None:
+    cascade = reader_of_swaps(resets=resets)
+    weights = olmo_hybrid_weights(cascade)
+    assert weights.config["num_hidden_layers"] == 1 + 2 + resets
+    check_everything(weights, Meaning.of_cascade(cascade), dtype, longest=1000)
+
+
 def random_cascade(rng: Random) -> Cascade:
     alphabet = tuple("abc"[: rng.randint(1, 3)])
     components: list[Component] = []
@@ -398,8 +421,10 @@ def random_cascade(rng: Random) -> Cascade:
 
 
 def random_component(num_letters: int, earlier: list[Component], rng: Random) -> Component:
-    size = rng.choice([2, 2, 2, 3, 6])
-    actions: list[int | None] = [*range(size), *([None, None] if size == 2 else [])]
+    size = rng.choice([2, 2, 2, 3, 4, 6])
+    actions: list[Action] = [*range(size), *([None, None] if size == 2 else [])]
+    if size > 2 and rng.random() < 0.5:
+        actions = [*range(rng.choice((0, 0, size))), *moves_of(size)]
     initial = rng.randrange(size)
     terms = [always({num_letters}, initial)]
     for letter in range(num_letters):
@@ -459,27 +484,38 @@ def test_channels_hold_what_the_plan_says(seed: int) -> None:
                 assert held == list(group.codes[weights.plan.letter_classes[letter]])
             elif group.kind == "after":
                 assert group.component is not None
-                assert held == list(group.codes[after[group.component]])
+                assert is_held(cascade, group, held, after[group.component])
             elif group.kind == "before" and letter != cascade.restart:
                 assert group.component is not None
                 lost = letter <= cascade.restart and resets(cascade, group.component, letter)
-                assert lost or held == list(group.codes[before[group.component]])
+                assert lost or is_held(cascade, group, held, before[group.component])
             elif group.kind == "event" and letter <= cascade.restart:
                 assert group.component is not None
                 component = cascade.components[group.component]
                 fired = component.fired(letter, before)
-                value = None if fired is None else component.terms[fired].value
-                number = component.num_values if value is None else value
-                assert held == list(group.codes[0 if fired is None else 1 + number])
+                number = 0
+                if fired is not None:
+                    value = component.terms[fired].value
+                    moves: list[Action] = [*range(component.num_values), *component.swaps, None]
+                    number = 1 + moves.index(value)
+                assert held == list(group.codes[number])
         before = after
 
 
 def resets(cascade: Cascade, number: int, letter: int) -> bool:
-    """Whether a flipped component may lose what it was, which no reader then asks about."""
+    """Whether a component that moves may lose what it was, which no reader then asks about."""
     component = cascade.components[number]
-    return component.flips and any(
-        letter in term.letters and term.value is not None for term in component.terms
+    return bool(component.flips or component.swaps) and any(
+        letter in term.letters and isinstance(term.value, int) for term in component.terms
     )
+
+
+def is_held(cascade: Cascade, group: Group, held: list[float], value: int) -> bool:
+    """Whether channels hold a value; where values swap, its sign may say nothing."""
+    assert group.component is not None
+    code = list(group.codes[value])
+    negative = [-entry for entry in code]
+    return held == code or (bool(cascade.components[group.component].swaps) and held == negative)
 
 
 def test_left_padding_is_ignored() -> None:

@@ -1,10 +1,10 @@
 """Cascades: finite memories in a row, each driven by the symbol and by those before it.
 
-A component holds one of a few values. A symbol either leaves it as it is, writes a value, or (in
-a component of two values) flips it; which, depends on the symbol and on the values that earlier
-components had *before* the symbol. Without flips these are the cascades of identity-reset
-automata that recognize exactly the star-free languages (Krohn and Rhodes 1965; Schützenberger
-1965). A cascade is exact: ints, tuples and frozensets.
+A component holds one of a few values. A symbol either leaves it as it is, writes a value, flips it
+(where it has two values), or swaps two of its values; which, depends on the symbol and on the
+values that earlier components had *before* the symbol. Without flips and swaps these are the
+cascades of identity-reset automata that recognize exactly the star-free languages (Krohn and
+Rhodes 1965; Schützenberger 1965). A cascade is exact: ints, tuples and frozensets.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import TypeAlias, final
 
+from statespan.compiler.actions import Action, Swap, value_after
 from statespan.errors import LimitError
 from statespan.languages.automaton import DFA, DFAMachine
 from statespan.languages.symbols import Alphabet, NextSymbols
@@ -54,12 +55,13 @@ class Term:
     """A rule of a component: on one of `letters`, if `conditions` held before it, act.
 
     A letter is the number of a symbol in the alphabet, or the restart, whose number is the size
-    of the alphabet. `value` is what is written; None flips a component of two values.
+    of the alphabet. `value` is what is written; None flips a component of two values, and a pair
+    swaps two values of a larger one.
     """
 
     letters: frozenset[int]
     conditions: Conditions
-    value: int | None
+    value: Action
 
     def fires(self, letter: int, before: Values) -> bool:
         """Return whether the rule acts."""
@@ -89,6 +91,11 @@ class Component:
     def flips(self) -> bool:
         """Whether some term flips it."""
         return any(term.value is None for term in self.terms)
+
+    @property
+    def swaps(self) -> tuple[Swap, ...]:
+        """The pairs of values that some term swaps, in order."""
+        return tuple(sorted({term.value for term in self.terms if isinstance(term.value, tuple)}))
 
     def fired(self, letter: int, before: Values) -> int | None:
         """Return the number of the term that acts; None if the value is kept."""
@@ -158,8 +165,8 @@ class Cascade:
 
     @property
     def flips(self) -> bool:
-        """Whether some component can be flipped, so that the cascade may count modulo 2."""
-        return any(component.flips for component in self.components)
+        """Whether a component is flipped, or has values that swap, so that groups may be hidden."""
+        return any(component.flips or component.swaps for component in self.components)
 
     def step(self, values: Values, letter: int) -> Values:
         """Return the values after `letter`."""
@@ -185,8 +192,7 @@ def _apply(component: Component, value: int, letter: int, before: Values) -> int
     fired = component.fired(letter, before)
     if fired is None:
         return value
-    written = component.terms[fired].value
-    return 1 - value if written is None else written
+    return value_after(component.terms[fired].value, value)
 
 
 def next_symbols_of_states(dfa: DFA) -> list[NextSymbols]:

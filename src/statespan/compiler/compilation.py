@@ -136,7 +136,7 @@ def _make(
 
 def _decompose(judgment: Judgment, target: Target, dfa: DFA) -> Cascade:
     try:
-        return decompose(dfa)
+        return decompose(dfa, swaps=target.swaps)
     except InputError as error:
         raise NotExpressibleError(
             f"the compiler knows no weights of {target.name} for {judgment.language.name}: {error} "

@@ -3,8 +3,8 @@
 A right congruence is a partition of the states that every symbol maps block into block, so that
 the block after a symbol depends on the block before it (Hartmanis and Stearns 1966, there: a
 partition with the substitution property). A finer one adds to a coarser one what a memory beside
-it must hold. Here are those refinements for which the memory is a reset component or one of two
-values that may be flipped.
+it must hold. Here are those refinements for which the memory is a reset component, one of two
+values that may be flipped, or one of a few values of which symbols may swap two.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
+from statespan.compiler.actions import Moves
+from statespan.compiler.swap_labels import fixed_labels, swapped_labels
 from statespan.languages.automaton import DFA
 
 __all__ = ["Partition", "Refinement", "congruence_chain", "meet", "right_congruences"]
@@ -102,11 +104,11 @@ def meet(partitions: Sequence[Partition]) -> Partition:
     return _normalize(zip(*partitions, strict=True))
 
 
-def congruence_chain(dfa: DFA, *, flips: bool) -> list[list[Refinement]]:
+def congruence_chain(dfa: DFA, *, moves: Moves) -> list[list[Refinement]]:
     """Return components level by level; those of a level read the blocks of the levels before.
 
-    Each level splits the blocks as far as any components can. With `flips`, components of two
-    values may also be flipped; they are used where no reset component splits as far.
+    Each level splits the blocks as far as any components can. `moves` says how symbols may permute
+    values; components with such symbols are used where no reset component splits as far.
     """
     congruences = right_congruences(dfa)
     current: Partition = (0,) * dfa.num_states
@@ -116,7 +118,7 @@ def congruence_chain(dfa: DFA, *, flips: bool) -> list[list[Refinement]]:
         for partition in congruences:
             if partition == current or meet([current, partition]) != partition:
                 continue
-            refinement = _refine(dfa, current, partition, flips=flips)
+            refinement = _refine(dfa, current, partition, moves=moves)
             if refinement is not None:
                 options.append(refinement)
         if not options:
@@ -143,7 +145,7 @@ def _irredundant(current: Partition, options: list[Refinement]) -> list[Refineme
     return chosen
 
 
-def _refine(dfa: DFA, coarse: Partition, fine: Partition, *, flips: bool) -> Refinement | None:
+def _refine(dfa: DFA, coarse: Partition, fine: Partition, *, moves: Moves) -> Refinement | None:
     """Return the component that tells the blocks of `fine` apart inside those of `coarse`."""
     blocks: list[list[int]] = [[] for _ in range(max(coarse) + 1)]
     first: dict[int, int] = {}
@@ -159,9 +161,11 @@ def _refine(dfa: DFA, coarse: Partition, fine: Partition, *, flips: bool) -> Ref
                 kept.append((inner, images))
             elif len(set(images)) > 1:
                 return None
-    values = _label(blocks, kept)
-    if values is None and flips and max(map(len, blocks)) == 2:
+    values = fixed_labels(blocks, kept)
+    if values is None and moves != "none" and max(map(len, blocks)) == 2:
         values = _label_with_flips(blocks, kept)
+    if values is None and moves == "swaps":
+        values = swapped_labels(blocks, kept)
     if values is None:
         return None
     split = [len(blocks[block]) > 1 for block in coarse]
@@ -170,31 +174,6 @@ def _refine(dfa: DFA, coarse: Partition, fine: Partition, *, flips: bool) -> Ref
         tuple(values[b] if split[s] else None for s, b in enumerate(fine)),
         1 + max(values[b] for inner in blocks if len(inner) > 1 for b in inner),
     )
-
-
-def _label(
-    blocks: list[list[int]], kept: list[tuple[list[int], list[int]]]
-) -> dict[int, int] | None:
-    """Return a value for each inner block so that `kept` maps keep it; None if none do so."""
-    parent = list(range(sum(map(len, blocks))))
-    for inner, images in kept:
-        for block, image in zip(inner, images, strict=True):
-            a, b = _root(parent, block), _root(parent, image)
-            parent[max(a, b)] = min(a, b)
-    colors: dict[int, int] = {}
-    for inner in sorted(blocks, key=len, reverse=True):
-        roots = [_root(parent, block) for block in inner]
-        if len(set(roots)) < len(roots):
-            return None
-    together: dict[int, set[int]] = {}
-    for inner in blocks:
-        roots = [_root(parent, block) for block in inner]
-        for root in roots:
-            together.setdefault(root, set()).update(other for other in roots if other != root)
-    for root in sorted(together, key=lambda root: (-len(together[root]), root)):
-        taken = {colors[other] for other in together[root] if other in colors}
-        colors[root] = next(color for color in range(len(taken) + 1) if color not in taken)
-    return {block: colors[_root(parent, block)] for inner in blocks for block in inner}
 
 
 def _label_with_flips(

@@ -1,9 +1,10 @@
-"""From an automaton to a cascade of components that are written, kept, or flipped.
+"""From an automaton to a cascade of components that are written, kept, flipped, or swapped.
 
-An automaton whose groups are 2-groups is a cascade of components of this kind, and one without
-groups needs no flips (Krohn and Rhodes 1965). Here right congruences come first: what components
-can follow level by level; then the holonomy decomposition of what they leave. The first part is
-tried at every length.
+An automaton whose groups are 2-groups is a cascade of components that are written or flipped, and
+one without groups needs no flips (Krohn and Rhodes 1965). Where other groups are made of swaps, as
+S_3 and S_5 are, components have values of which a symbol swaps two. Here right congruences come
+first: what components can follow level by level; then the holonomy decomposition of what they
+leave. The first part is tried at every length.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, final
 
+from statespan.compiler.actions import Moves
 from statespan.compiler.assembly import assemble, labels_of_states
 from statespan.compiler.cascade import Cascade
-from statespan.compiler.congruences import Refinement, congruence_chain, meet
+from statespan.compiler.congruences import Partition, Refinement, congruence_chain, meet
 from statespan.compiler.encoding import Encoding
 from statespan.compiler.holonomy import TileChoice, holonomy
+from statespan.compiler.parity_covers import parity_covers
 from statespan.compiler.realization import Cost, Realization, realize
 from statespan.compiler.simplification import simplify
-from statespan.compiler.tiles import Tiling, image_family, tile
+from statespan.compiler.tiles import FAMILY_LIMIT, Tiling, image_family, tile
 from statespan.compiler.work import SEARCH_STEPS, Work
 from statespan.errors import InputError, LimitError
 from statespan.languages.automaton import DFA, minimize
@@ -29,19 +32,30 @@ __all__ = ["REACHABLE_LIMIT", "decompose"]
 REACHABLE_LIMIT = 50_000
 LARGE = 3_000
 
+SWAPPED_IMAGES = 5_000
+"""The most image sets that are looked at where tiles need labels that swap."""
+
+NO_SWAPS = (
+    "the transition monoid holds a group that is no 2-group, and was not found to be made of "
+    "components of at most five values of which a symbol swaps two, as transpositions of S_3, S_4 "
+    "and S_5 do. A component whose values a symbol moves in another way is missing."
+)
+
 _Stage: TypeAlias = tuple[list[Refinement], Tiling]
 """Components that follow congruences, and the tiling of the blocks that they leave."""
 
 
-def decompose(dfa: DFA, *, limit: int = REACHABLE_LIMIT) -> Cascade:
+def decompose(dfa: DFA, *, swaps: bool = False, limit: int = REACHABLE_LIMIT) -> Cascade:
     """Return a cascade that says what may follow after every prefix, as `dfa` does.
 
     The language of `dfa` is what counts: it is made minimal first. The result is the same in
     every process. It is checked on all values that it can reach. The search is bounded by a number
-    of steps, about a minute; what is best by then is returned.
+    of steps, about a minute; what is best by then is returned. With `swaps`, symbols may swap two
+    values of a component where flips do not do.
 
     Raises:
-        InputError: the syntactic monoid holds a group that is no 2-group.
+        InputError: the syntactic monoid holds a group that is no 2-group; with `swaps`, one that
+            was not found to be made of components whose values are swapped.
         LimitError: all candidates were too large; the message says what was.
 
     Example:
@@ -52,18 +66,42 @@ def decompose(dfa: DFA, *, limit: int = REACHABLE_LIMIT) -> Cascade:
     """
     minimal = minimize(dfa)
     reduced, classes = _distinct_letters(minimal)
-    whole = tile(image_family(reduced, (0,) * reduced.num_states))
-    if whole is None:
+    whole = _tiling_with_flips(reduced, swaps=swaps)
+    moves: Moves = "swaps" if whole is None else "flips" if any(whole.moved) else "none"
+    _, answers = labels_of_states(minimal)
+    search = _Search(answers, moves, limit, Work(SEARCH_STEPS))
+    stages = list(_stages(reduced, whole, search))
+    covers = parity_covers(reduced) if moves == "swaps" else iter(())
+    while not stages and search.failure is None:
+        cover, origin = next(covers, (None, []))
+        if cover is None:
+            raise InputError(NO_SWAPS)
+        search = _Search([answers[state] for state in origin], moves, limit, search.work)
+        stages = list(_stages(cover, None, search))
+    best = _best(stages, search)
+    best = simplify(best, moves=moves, limit=limit, work=search.work)
+    return assemble(minimal, best, classes)
+
+
+def _tiling_with_flips(dfa: DFA, *, swaps: bool) -> Tiling | None:
+    """Return the tiling of all states; with `swaps`, None where it takes more than flips.
+
+    Raises:
+        InputError: flips do not do.
+        LimitError: there are too many images.
+    """
+    try:
+        whole = tile(image_family(dfa, (0,) * dfa.num_states))
+    except LimitError:
+        if swaps:
+            return None
+        raise
+    if whole is None and not swaps:
         raise InputError(
             "the transition monoid holds a group that is no 2-group: components that are written "
             "or flipped cannot count like that."
         )
-    flips = any(whole.moved)
-    _, answers = labels_of_states(minimal)
-    search = _Search(answers, flips, limit, Work(SEARCH_STEPS))
-    best = _best(_stages(reduced, whole, flips=flips), search)
-    best = simplify(best, flips=flips, limit=limit, work=search.work)
-    return assemble(minimal, best, classes)
+    return whole
 
 
 def _distinct_letters(dfa: DFA) -> tuple[DFA, list[list[int]]]:
@@ -82,12 +120,22 @@ class _Search:
     """The candidates tried so far: the best one, and why the last one was too large."""
 
     answers: Sequence[int]
-    flips: bool
+    moves: Moves
     limit: int
     work: Work
     best: Realization | None = None
     rank: tuple[Cost, int] | None = None
     failure: LimitError | None = None
+
+    def tile(self, dfa: DFA, partition: Partition) -> Tiling | None:
+        """Return the tiling of the blocks of `partition`; None if there is none to be used."""
+        swaps = self.moves == "swaps"
+        try:
+            family = image_family(dfa, partition, limit=SWAPPED_IMAGES if swaps else FAMILY_LIMIT)
+            return tile(family, swaps=swaps)
+        except LimitError as error:
+            self.failure = error
+            return None
 
     def encode(self, stage: _Stage, choose: TileChoice) -> Encoding | None:
         """Return the encoding of a candidate; None if it is too large."""
@@ -105,7 +153,7 @@ class _Search:
         share = self.work.half()
         bound = None if self.rank is None else (*self.rank[0][:3], self.rank[0][3] + 1)
         try:
-            found = realize(encoding, flips=self.flips, limit=self.limit, work=share, bound=bound)
+            found = realize(encoding, moves=self.moves, limit=self.limit, work=share, bound=bound)
         except LimitError as error:
             self.failure = error
             return False
@@ -134,7 +182,7 @@ def _best(stages: Iterable[_Stage], search: _Search) -> Realization:
             if other is not None:
                 search.attempt(other, 2 * number + 1)
     if search.best is None:
-        assert search.failure is not None, "the empty chain of congruences is always a candidate"
+        assert search.failure is not None, "every candidate is found or too large"
         raise LimitError(
             f"no cascade was found: {search.failure} A cascade may be found for a language of "
             "fewer states, or from a temporal formula."
@@ -153,14 +201,17 @@ def _last(_: Sequence[int]) -> int:
 _CHOICES: tuple[TileChoice, ...] = (_first, _last)
 
 
-def _stages(dfa: DFA, whole: Tiling, *, flips: bool) -> Iterator[_Stage]:
-    """Yield stages from the coarsest blocks to the finest."""
-    yield [], whole
+def _stages(dfa: DFA, whole: Tiling | None, search: _Search) -> Iterator[_Stage]:
+    """Yield stages from the coarsest blocks to the finest; `whole` is a tiling of all states."""
+    whole = whole or search.tile(dfa, (0,) * dfa.num_states)
     refinements: list[Refinement] = []
-    for level in congruence_chain(dfa, flips=flips):
+    if whole is not None:
+        yield refinements, whole
+    elif all(len(set(column)) == dfa.num_states for column in zip(*dfa.transitions, strict=True)):
+        return  # The tiles of a group are its cosets, which are all the congruences that there are.
+    for level in congruence_chain(dfa, moves=search.moves):
         refinements = [*refinements, *level]
-        partition = meet([refinement.partition for refinement in refinements])
-        tiling = tile(image_family(dfa, partition))
+        tiling = search.tile(dfa, meet([refinement.partition for refinement in refinements]))
         if tiling is not None:
             yield refinements, tiling
 

@@ -153,7 +153,13 @@ def _rule(cascade: Cascade, term: Term) -> str | None:
     if not symbols:
         return None
     when = f", when {_say_conditions(term.conditions)}" if term.conditions else ""
-    effect = "flips" if term.value is None else f"becomes {term.value}"
+    match term.value:
+        case None:
+            effect = "flips"
+        case (low, high):
+            effect = f"swaps {low} and {high}"
+        case written:
+            effect = f"becomes {written}"
     return f"on {name_symbols(symbols, cascade.alphabet)}{when}: {effect}"
 
 

@@ -2,7 +2,7 @@
 
 A state is found by steps: from the block that holds it to a tile of the block, to a tile of the
 tile, and so on. A component remembers which tile was taken. A symbol that keeps the image keeps
-the number of its tile, or flips what names the tile where words permute the tiles; a symbol that
+the number of its tile, or permutes what names the tile where words permute the tiles; a symbol that
 shrinks the image says which tile holds the result (Eilenberg 1976; Egri-Nagy and Nehaniv 2015,
 arXiv:1508.02800).
 
@@ -18,7 +18,8 @@ from typing import TypeAlias, final
 
 from statespan.compiler.encoding import Coordinates, Encoding
 from statespan.compiler.labels import SharedLabels
-from statespan.compiler.tiles import Path, Tiling
+from statespan.compiler.tile_paths import Path
+from statespan.compiler.tiles import Tiling
 from statespan.errors import LimitError
 
 __all__ = ["CHAIN_LIMIT", "TileChoice", "holonomy"]
@@ -32,7 +33,7 @@ CHAIN_LIMIT = 200_000
 def holonomy(tiling: Tiling, choose: TileChoice, *, limit: int = CHAIN_LIMIT) -> Encoding:
     """Return the chains of tiles that states are found by; the answer at a chain is its state.
 
-    A step has up to two coordinates: the number of a tile, and a half that words may swap.
+    A step has a few coordinates: the number of a tile, and halves or labels that words permute.
 
     Raises:
         LimitError: there are more than `limit` chains.
@@ -48,22 +49,25 @@ class _Levels:
         self.tiling = tiling
         self.family = tiling.family
         family, paths = self.family, tiling.paths
-        self.labels = SharedLabels([len(paths[owner]) for owner in range(len(family.members))])
+        self.labels = SharedLabels([len(paths[members[0]]) for members in family.members])
         below = self._strict_edges()
         weak = self._weak_edges()
         self.heights = self._heights(below, weak)
         colors = self.labels.colors()
         self.paths = [
-            self._labeled(owner, colors[self.labels.first[owner] :])
-            for owner in range(len(family.members))
+            self._labeled(image, colors[self.labels.first[owner] :])
+            for image, owner in enumerate(family.class_of)
         ]
+        self.slots = max(
+            (len(step) for own in self.paths for path in own for step in path), default=0
+        )
         self.depth = max(self.heights[family.class_of[block]] for block in family.blocks)
 
-    def _labeled(self, owner: int, colors: list[int]) -> tuple[Path, ...]:
-        paths = self.tiling.paths[owner]
-        if self.tiling.moved[owner]:
+    def _labeled(self, image: int, colors: list[int]) -> tuple[Path, ...]:
+        paths = self.tiling.paths[image]
+        if self.tiling.moved[self.family.class_of[image]]:
             return paths
-        return tuple(((color,), (None,)) for color, _ in zip(colors, paths, strict=False))
+        return tuple(((color, None),) for color, _ in zip(colors, paths, strict=False))
 
     def level(self, image: int) -> int:
         """Return the number of the first step that names a tile of `image`, from 0."""
@@ -75,7 +79,7 @@ class _Levels:
 
     def path(self, image: int, tile: int) -> Path:
         """Return the path of the tile `tile` of `image`."""
-        return self.paths[self.family.class_of[image]][self.tiling.tiles[image].index(tile)]
+        return self.paths[image][self.tiling.tiles[image].index(tile)]
 
     def _strict_edges(self) -> list[set[int]]:
         family, class_of = self.family, self.family.class_of
@@ -237,16 +241,21 @@ class _Chains:
 
     def _coordinates(self, chain: tuple[int, ...]) -> Coordinates:
         coordinates: list[int | None] = []
-        while len(coordinates) < 2 * self.levels.depth:
-            level = len(coordinates) // 2
+        slots, level = self.levels.slots, 0
+        while level < self.levels.depth:
             image = chain[level]
             width = self._width_at(level, image)
-            if not width:
-                coordinates += (None, None)
-                continue
-            key = (image, chain[level + width])
-            if key not in self.named:
-                path = self.levels.path(*key)
-                self.named[key] = [value for pair in zip(*path, strict=True) for value in pair]
-            coordinates += self.named[key]
+            if width:
+                key = (image, chain[level + width])
+                if key not in self.named:
+                    path = self.levels.path(*key)
+                    self.named[key] = [v for step in path for v in _padded(step, slots)]
+                coordinates += self.named[key]
+            else:
+                coordinates += [None] * slots
+            level += max(width, 1)
         return tuple(coordinates)
+
+
+def _padded(step: tuple[int | None, ...], slots: int) -> list[int | None]:
+    return [*step, *[None] * (slots - len(step))]

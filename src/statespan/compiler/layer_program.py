@@ -23,7 +23,7 @@ def name_group(group: Group) -> str:
     return {
         "before": f"{name} as it was before this symbol",
         "after": f"{name} as it is after this symbol",
-        "event": f"what this symbol does to {name}: nothing, or which value it writes",
+        "event": f"what this symbol does to {name}: nothing, or how its value changes",
     }.get(group.kind, f"{group.kind} of {name}")
 
 

@@ -70,7 +70,7 @@ def component_meanings(
         if memory is None:
             meanings.append(_unknown(cascade.components[number], limit))
         else:
-            meanings.append(_meaning(memory, cascade.components[number].num_values, words))
+            meanings.append(_meaning(memory, cascade.components[number], words))
     return meanings
 
 
@@ -150,9 +150,9 @@ def _part(cascade: Cascade, members: Sequence[int]) -> Cascade:
     return Cascade(cascade.alphabet, tuple(components), Readout((frozenset(),), 0, ()))
 
 
-def _meaning(memory: _Memory, num_values: int, words: Sequence[str]) -> ComponentMeaning:
-    values = tuple(_value_meaning(memory, value, words) for value in range(num_values))
-    return ComponentMeaning(_summary(memory, values), values)
+def _meaning(memory: _Memory, component: Component, words: Sequence[str]) -> ComponentMeaning:
+    values = tuple(_value_meaning(memory, value, words) for value in range(component.num_values))
+    return ComponentMeaning(_summary(memory, component, values), values)
 
 
 def _value_meaning(memory: _Memory, value: int, words: Sequence[str]) -> ValueMeaning:
@@ -243,19 +243,20 @@ def _with_classes(
     return Fact(Names(alphabet, classes), start, merged, tuple(outputs))
 
 
-def _summary(memory: _Memory, values: tuple[ValueMeaning, ...]) -> str:
+def _summary(memory: _Memory, component: Component, values: tuple[ValueMeaning, ...]) -> str:
     used = [meaning for meaning in values if meaning.states]
     if len(used) < 2:
         return "nothing: it has one value only"
+    place = f"at which of {len(values)} places something is, while symbols swap two of the places"
     if any(meaning.extent == "possible" for meaning in values):
-        return _contexts(memory)
+        return f"{place}; {_contexts(memory)}" if component.swaps else _contexts(memory)
     if len(used) == 2:
         first = min(used[::-1], key=lambda meaning: len(meaning.sentence))
         return f"whether {first.sentence}"
     plain = (LAST_SYMBOL, NOTHING_READ)
     if all(meaning.sentence.startswith(plain) for meaning in used):
         return "which symbol was the last"
-    return f"which of {len(used)} cases holds"
+    return place if component.swaps else f"which of {len(used)} cases holds"
 
 
 def _contexts(memory: _Memory) -> str:

@@ -280,5 +280,5 @@ class GroupValues:
         if fired is None:
             return 0
         written = memory.terms[fired].value
-        assert written is not None
+        assert isinstance(written, int)
         return 1 + written

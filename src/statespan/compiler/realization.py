@@ -14,11 +14,17 @@ from functools import cached_property
 from operator import itemgetter
 from typing import TypeAlias, final
 
+from statespan.compiler.actions import MOST_SWAPPED, Moves, moves_of, value_after
 from statespan.compiler.cascade import Component, ReadoutTerm
 from statespan.compiler.covers import cover_table, without_needless
 from statespan.compiler.cubes import Cube, Point, Table, answers_at
 from statespan.compiler.encoding import Encoding
-from statespan.compiler.rules import component_of_cubes, has_conditions, readout_of_cubes
+from statespan.compiler.rules import (
+    action_of,
+    component_of_cubes,
+    has_conditions,
+    readout_of_cubes,
+)
 from statespan.compiler.work import Work
 from statespan.errors import LimitError
 
@@ -59,7 +65,7 @@ class Realization:
 def realize(
     encoding: Encoding,
     *,
-    flips: bool,
+    moves: Moves,
     limit: int,
     work: Work,
     bound: Cost | None = None,
@@ -67,14 +73,14 @@ def realize(
     """Return components that compute `encoding`, None if there are none that cost below `bound`.
 
     There are none when two nodes agree in the earlier components and need a component to be
-    treated differently, or agree in all components and have different answers. `flips` says
-    whether a component of two values may be flipped.
+    treated differently, or agree in all components and have different answers. `moves` says how
+    symbols may permute the values of a component.
 
     Raises:
         LimitError: the components reach more than `limit` values, or one takes over 150,000 cases
             or 400 terms, or `work` is used up.
     """
-    search = _Search(encoding, flips=flips, limit=limit, work=work)
+    search = _Search(encoding, moves=moves, limit=limit, work=work)
     for component in range(len(encoding.sizes)):
         if not search.add(component):
             return None
@@ -88,10 +94,10 @@ def realize(
 class _Search:
     """Components found so far, and all that they reach: a node and a value for each of them."""
 
-    def __init__(self, encoding: Encoding, *, flips: bool, limit: int, work: Work) -> None:
+    def __init__(self, encoding: Encoding, *, moves: Moves, limit: int, work: Work) -> None:
         self.encoding = encoding
         self.sizes = encoding.sizes
-        self.flips = flips
+        self.most_moved = {"none": 0, "flips": 2, "swaps": MOST_SWAPPED}[moves]
         self.limit = limit
         self.work = work
         self.components: list[Component] = []
@@ -135,8 +141,9 @@ class _Search:
     def _rows(self, number: int, size: int) -> list[tuple[int, int, int]]:
         """Return (place, letter, bit mask of actions that would do) where not all would.
 
-        Action v < `size` writes v, `size` keeps the value, and `size` + 1 flips it.
+        Action v < `size` writes v, `size` keeps the value, and those above it permute the values.
         """
+        moves = self._moves(size)
         needed = [self.encoding.coordinates[node][number] for node in self.nodes]
         rows = []
         for place, targets in enumerate(self.targets):
@@ -146,12 +153,19 @@ class _Search:
                 if after is None:
                     continue
                 actions = 1 << after
-                if before == after:
-                    actions |= 1 << size
-                elif before is not None and self.flips and size == 2:
-                    actions |= 1 << size + 1
+                if before is not None:
+                    actions |= moves[before][after] << size
                 rows.append((place, letter, actions))
         return rows
+
+    def _moves(self, size: int) -> list[list[int]]:
+        """Return bit masks of what takes a value to another: keeping it, and each move."""
+        allowed = moves_of(size) if size <= self.most_moved else []
+        masks = [[int(before == after) for after in range(size)] for before in range(size)]
+        for number, move in enumerate(allowed, start=1):
+            for before in range(size):
+                masks[before][value_after(move, before)] |= 1 << number
+        return masks
 
     def _table(
         self, rows: list[tuple[int, int, int]], reads: Sequence[int]
@@ -188,7 +202,7 @@ class _Search:
             place, value = divmod(pair, size)
             row = []
             for action, target in zip(actions[place], self.targets[place], strict=True):
-                after = action if action < size else value if action == size else 1 - value
+                after = value if action == size else value_after(action_of(size, action), value)
                 following = target * size + after
                 number = ids.setdefault(following, len(order))
                 if number == len(order):

@@ -32,12 +32,16 @@ LARGEST_QUERY = 255
 LONGEST_START = 16
 
 NUM_STARTS = {8: 20_000}
-"""Starts tried for a single head, by dimension; elsewhere `FEW_STARTS`."""
+"""Starts tried for a single head that tells one element, by dimension; elsewhere `FEW_STARTS`."""
 
 FEW_STARTS = 1_000
 
 NUM_SEVERAL_STARTS = 500
 """Starts tried where several heads must share the work."""
+
+MOST_SHARED = {8: 4}
+"""The most elements of a group for which several heads are tried, by dimension. For
+larger ones it takes minutes and mostly fails, and a cascade is found at once."""
 
 NUM_CORRECTIONS = 200
 
@@ -77,6 +81,8 @@ class HeadSearch:
         """Return normals, and heads that are all positive at the elements `target` only."""
         if max_heads == 1:
             return self._single(target)
+        if len(self.group.elements) > MOST_SHARED.get(self.dimension, len(self.group.elements)):
+            return None
         for number, drawing in enumerate(self.drawings[:10]):
             heads = self._several(number, target, max_heads)
             if heads is not None:
@@ -87,8 +93,8 @@ class HeadSearch:
         self, target: frozenset[int]
     ) -> tuple[tuple[Vector, ...], tuple[ReflectionHead, ...]] | None:
         best: tuple[Fraction, int, ReflectionHead] | None = None
-        count = NUM_STARTS.get(self.dimension, FEW_STARTS)
-        for number, start in self._starts(count // len(target)):
+        count = NUM_STARTS.get(self.dimension, FEW_STARTS * len(target))
+        for number, start in self._starts(count // len(target) ** 2):
             rows = self._border(number, start, target)
             query = None if rows is None else _separate(rows)
             if query is None:

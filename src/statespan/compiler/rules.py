@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from statespan.compiler.actions import Action, moves_of
 from statespan.compiler.cascade import Component, Conditions, ReadoutTerm, Term
 from statespan.compiler.cubes import Cube
 
-__all__ = ["component_of_cubes", "has_conditions", "readout_of_cubes", "sorted_terms"]
+__all__ = ["action_of", "component_of_cubes", "has_conditions", "readout_of_cubes", "sorted_terms"]
 
 
 def component_of_cubes(
@@ -16,15 +17,15 @@ def component_of_cubes(
     """Return the component whose actions the cubes say.
 
     The first variable is the letter, of `sizes[0]`; the others are the components `names`. An
-    answer below `num_values` is written, and `num_values` + 1 is a flip. The restart, the letter
-    `sizes[0]`, is added: to the term that always writes `initial` on some letter, or as a term.
+    answer is the number of an action, as `action_of` has it. The restart, the letter `sizes[0]`, is
+    added: to the term that always writes `initial` on some letter, or as a term.
     """
     terms = []
     restart = frozenset([sizes[0]])
     for cube in cubes:
         letters = _members(cube.sets[0])
         conditions = _conditions(cube.sets[1:], sizes[1:], names)
-        value = cube.answer if cube.answer < num_values else None
+        value = action_of(num_values, cube.answer)
         if value == initial and not conditions:
             letters |= restart
             restart = frozenset()
@@ -32,6 +33,14 @@ def component_of_cubes(
     if restart:
         terms.append(Term(restart, (), initial))
     return Component(num_values, initial, sorted_terms(terms))
+
+
+def action_of(num_values: int, number: int) -> Action:
+    """Return an action by its number: below `num_values` a write, above it a move.
+
+    `num_values` itself is the number of what keeps the value, which is no action.
+    """
+    return number if number < num_values else moves_of(num_values)[number - num_values - 1]
 
 
 def readout_of_cubes(cubes: Sequence[Cube], sizes: Sequence[int]) -> tuple[ReadoutTerm, ...]:
@@ -47,17 +56,27 @@ def has_conditions(cube: Cube, sizes: Sequence[int]) -> bool:
 
 
 def sorted_terms(terms: Sequence[Term]) -> tuple[Term, ...]:
-    """Return the terms by the value that they write (flips first), then by letters."""
+    """Return the terms by what they do (flips, swaps, then writes by value), then by letters."""
     return tuple(
         sorted(
             terms,
             key=lambda term: (
-                -1 if term.value is None else term.value,
+                _rank(term.value),
                 sorted(term.letters),
                 _order(term.conditions),
             ),
         )
     )
+
+
+def _rank(action: Action) -> tuple[int, ...]:
+    match action:
+        case None:
+            return (0,)
+        case (low, high):
+            return (1, low, high)
+        case written:
+            return (2, written)
 
 
 def _conditions(sets: Sequence[int], sizes: Sequence[int], names: Sequence[int]) -> Conditions:

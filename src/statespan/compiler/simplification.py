@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from statespan.compiler.actions import Moves
 from statespan.compiler.cascade import Component, Conditions
 from statespan.compiler.encoding import Encoding
 from statespan.compiler.realization import Realization, realize
@@ -21,7 +22,7 @@ __all__ = ["order_by_level", "simplify"]
 SIMPLIFICATION_BUDGET = 200_000
 
 
-def simplify(realization: Realization, *, flips: bool, limit: int, work: Work) -> Realization:
+def simplify(realization: Realization, *, moves: Moves, limit: int, work: Work) -> Realization:
     """Return a realization that costs no more; the search ends where `work` does."""
     best = realization
     budget = SIMPLIFICATION_BUDGET
@@ -33,7 +34,7 @@ def simplify(realization: Realization, *, flips: bool, limit: int, work: Work) -
             if budget < 0:
                 return best
             try:
-                trial = realize(encoding, flips=flips, limit=limit, work=work, bound=best.cost)
+                trial = realize(encoding, moves=moves, limit=limit, work=work, bound=best.cost)
             except LimitError:
                 if work.left < 0:
                     return best

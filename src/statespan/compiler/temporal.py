@@ -65,9 +65,9 @@ def cascade_from_temporal(formula: str, alphabet: Sequence[str] | None = None) -
     work = Work(SEARCH_STEPS)
     found: Realization | None = None
     for candidate in (encoding.without(len(encoding.sizes) - 1), encoding):
-        found = found or realize(candidate, flips=False, limit=MEMORY_LIMIT, work=work)
+        found = found or realize(candidate, moves="none", limit=MEMORY_LIMIT, work=work)
     assert found is not None, "a memory is a function of the symbol and of earlier bits"
-    best = simplify(found, flips=False, limit=MEMORY_LIMIT, work=work)
+    best = simplify(found, moves="none", limit=MEMORY_LIMIT, work=work)
     return assemble(dfa, best, [[letter] for letter in range(len(dfa.alphabet))])
 
 

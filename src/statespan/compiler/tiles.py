@@ -11,19 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import final
 
 from statespan.algebra.graphs import strong_components
 from statespan.compiler.congruences import Partition
+from statespan.compiler.tile_paths import (
+    Passage,
+    Path,
+    halving_paths,
+    plain_paths,
+    swapping_paths,
+)
 from statespan.errors import LimitError
 from statespan.languages.automaton import DFA
 
-__all__ = ["FAMILY_LIMIT", "ImageFamily", "Path", "Tiling", "image_family", "tile"]
+__all__ = ["FAMILY_LIMIT", "ImageFamily", "Tiling", "image_family", "tile"]
 
 FAMILY_LIMIT = 50_000
-
-Path: TypeAlias = tuple[tuple[int | None, ...], tuple[int | None, ...]]
-"""How to find a tile in a few steps: the numbers to follow, and the halves; None where needless."""
 
 
 @final
@@ -106,10 +110,10 @@ def _image(dfa: DFA, image: int, letter: int) -> int:
 @final
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """The tiles of each image; `paths[c]` has the path of each tile of the images of class c.
+    """The tiles of each image, and in `paths[image]` the path of each.
 
     `moved[c]` says whether words permute the tiles of class c; they keep the numbers on a path and
-    may swap its halves.
+    may permute what follows them.
     """
 
     family: ImageFamily
@@ -119,32 +123,61 @@ class Tiling:
 
     def width(self, owner: int) -> int:
         """Return the number of steps to a tile of a class."""
-        return len(self.paths[owner][0][0]) if self.paths[owner] else 0
+        paths = self.paths[self.family.members[owner][0]]
+        return len(paths[0]) if paths else 0
 
 
-def tile(family: ImageFamily) -> Tiling | None:
-    """Return the tiles of a family; None if a holonomy group is no 2-group."""
+def tile(family: ImageFamily, *, swaps: bool = False) -> Tiling | None:
+    """Return the tiles of a family; None if a holonomy group is no 2-group.
+
+    With `swaps`, None if in addition no labels of its tiles are found of which a symbol swaps at
+    most two.
+    """
     tiles: list[tuple[int, ...]] = [()] * len(family.images)
-    paths: list[tuple[Path, ...]] = []
+    paths: list[tuple[Path, ...]] = [()] * len(family.images)
     moved: list[bool] = []
     for owner, members in enumerate(family.members):
         if family.class_size(owner) == 1:
-            paths.append(())
             moved.append(False)
             continue
-        permutations = _spread(family, members[0], tiles)
-        found = _paths(len(tiles[members[0]]), permutations)
+        passages = _spread(family, members, tiles)
+        found = _paths(len(tiles[members[0]]), passages, len(members), swaps=swaps)
         if found is None:
             return None
-        paths.append(found)
-        moved.append(bool(permutations))
+        for image, own in zip(members, found, strict=True):
+            paths[image] = own
+        moved.append(any(_is_moving(passage) for passage in passages))
     return Tiling(family, tiles, paths, moved)
 
 
-def _spread(family: ImageFamily, first: int, tiles: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Enter the tiles of a class in `tiles`; return generators of its group, on their numbers."""
+def _is_moving(passage: Passage) -> bool:
+    return any(image != piece for piece, image in enumerate(passage.permutation))
+
+
+def _paths(
+    count: int, passages: Sequence[Passage], num_images: int, *, swaps: bool
+) -> list[tuple[Path, ...]] | None:
+    """Return the paths of the tiles of each image of a class, None if there are none."""
+    permutations = list(dict.fromkeys(p.permutation for p in passages if _is_moving(p)))
+    if not permutations:
+        return [plain_paths(count)] * num_images
+    halves = halving_paths(count, permutations)
+    if halves is not None:
+        return [halves] * num_images
+    return swapping_paths(count, permutations, passages) if swaps else None
+
+
+def _spread(
+    family: ImageFamily, members: Sequence[int], tiles: list[tuple[int, ...]]
+) -> list[Passage]:
+    """Enter the tiles of a class in `tiles`; return what the symbols do to them inside it.
+
+    Tiles are numbered alike along some symbol that leads to each image.
+    """
+    first = members[0]
+    place = {image: index for index, image in enumerate(members)}
     tiles[first] = _maximal(family, first)
-    permutations: dict[tuple[int, ...], None] = {}
+    passages: dict[Passage, None] = {}
     queue = [first]
     seen = {first}
     for image in queue:
@@ -157,10 +190,10 @@ def _spread(family: ImageFamily, first: int, tiles: list[tuple[int, ...]]) -> li
                 seen.add(target)
                 tiles[target] = arrived
                 queue.append(target)
-            elif tiles[target] != arrived:
-                place = {piece: index for index, piece in enumerate(tiles[target])}
-                permutations.setdefault(tuple(place[piece] for piece in arrived))
-    return list(permutations)
+            number = {piece: index for index, piece in enumerate(tiles[target])}
+            permutation = tuple(number[piece] for piece in arrived)
+            passages.setdefault(Passage(place[image], place[target], permutation))
+    return list(passages)
 
 
 def _maximal(family: ImageFamily, image: int) -> tuple[int, ...]:
@@ -174,93 +207,3 @@ def _maximal(family: ImageFamily, image: int) -> tuple[int, ...]:
         if not family.holding(masks[candidate], found):
             found.append(candidate)
     return tuple(found)
-
-
-def _paths(count: int, permutations: Sequence[tuple[int, ...]]) -> tuple[Path, ...] | None:
-    """Return a path for each of `count` tiles; None if the permutations make no 2-group.
-
-    A path names the orbit of the tile, then halves of the orbit, halves of the half, and so on,
-    so that each permutation takes halves to halves. There are such halves exactly in a 2-group.
-    """
-    if not permutations:
-        return tuple(((piece,), (None,)) for piece in range(count))
-    orbits = _closure(count, permutations, [])
-    systems = [list(range(count))]
-    while any(len({systems[-1][t] for t in orbit}) > 1 for orbit in _classes(orbits)):
-        coarser = _pair_up(count, permutations, systems[-1], orbits)
-        if coarser is None:
-            return None
-        systems.append(coarser)
-    numbers: list[int | None] = [None] * count
-    if len(set(orbits)) > 1:
-        numbers = [sorted(set(orbits)).index(orbit) for orbit in orbits]
-    halves: list[list[int | None]] = [[] for _ in range(count)]
-    for coarse, fine in zip(systems[:0:-1], systems[-2::-1], strict=True):
-        for block in _classes(coarse):
-            inner = sorted({fine[piece] for piece in block})
-            for piece in block:
-                halves[piece].append(inner.index(fine[piece]) if len(inner) > 1 else None)
-    return tuple(map(_path, numbers, halves))
-
-
-def _path(number: int | None, halves: list[int | None]) -> Path:
-    if number is None:
-        return (None,) * len(halves), tuple(halves)
-    return (number, *[None] * len(halves)), (None, *halves)
-
-
-def _classes(blocks: Sequence[int]) -> list[list[int]]:
-    members: dict[int, list[int]] = {}
-    for piece, block in enumerate(blocks):
-        members.setdefault(block, []).append(piece)
-    return list(members.values())
-
-
-def _closure(
-    count: int, permutations: Sequence[tuple[int, ...]], pairs: list[tuple[int, int]]
-) -> list[int]:
-    """Return the least member of the block of each point.
-
-    Without pairs, blocks are orbits; else the finest invariant partition that joins the pairs.
-    """
-    parent = list(range(count))
-
-    def root(point: int) -> int:
-        while parent[point] != point:
-            point = parent[point]
-        return point
-
-    agenda = list(pairs)
-    if not agenda:
-        agenda = [(point, p[point]) for p in permutations for point in range(count)]
-    for left, right in agenda:
-        a, b = root(left), root(right)
-        if a != b:
-            parent[max(a, b)] = min(a, b)
-            if pairs:
-                agenda.extend((p[left], p[right]) for p in permutations)
-    return [root(point) for point in range(count)]
-
-
-def _pair_up(
-    count: int,
-    permutations: Sequence[tuple[int, ...]],
-    blocks: list[int],
-    orbits: list[int],
-) -> list[int] | None:
-    """Return the blocks with those of every orbit of two or more joined in pairs, None if not."""
-    coarser = list(blocks)
-    within = [(left, right) for left, right in enumerate(blocks) if left != right]
-    for orbit in _classes(orbits):
-        numbers = sorted({blocks[piece] for piece in orbit})
-        for other in numbers[1:]:
-            joined = _closure(count, permutations, [*within, (numbers[0], other)])
-            size = len({blocks[piece] for piece in orbit if joined[piece] == joined[orbit[0]]})
-            if size == 2:
-                for piece in orbit:
-                    coarser[piece] = joined[piece]
-                break
-        else:
-            if len(numbers) > 1:
-                return None
-    return coarser

@@ -152,7 +152,7 @@ class _Compiler:
         layer = self.network.layers[memory.layer - 1]
         gate = (self.fade if memory.written else 0.0) - 1
         for term in component.terms:
-            assert term.value is not None
+            assert isinstance(term.value, int)
             bits = _bits(component, term.value)
             digits = [_digit(bit, signed=bool(memory.written)) for bit in bits]
             increments = dict(zip(memory.states, digits, strict=True))

@@ -140,7 +140,7 @@ def _memory(
     plan: ModelPlan, component: int, memory: int, *, late: bool, name: str
 ) -> Iterator[_Channel]:
     for term in plan.cascade.components[component].terms:
-        assert term.value is not None
+        assert isinstance(term.value, int)
         condition = plan.condition(term, "before")
         outputs = plan.change(name, term.value)
         yield _Channel(condition, memory, late=late, outputs=outputs)
@@ -152,7 +152,7 @@ def _answering_memory(plan: ModelPlan, component: int, memory: int) -> Iterator[
     for values, rest, answer in plan.folded[component]:
         answers.setdefault(rest, []).append((values, answer))
     for term in plan.cascade.components[component].terms:
-        assert term.value is not None
+        assert isinstance(term.value, int)
         condition = plan.condition(term, "before")
         written = False
         for rest, cases in answers.items():

@@ -127,7 +127,7 @@ def _describe_events(plan: ModelPlan, components: Sequence[int]) -> Block:
 def _events(plan: ModelPlan, level: int) -> Iterator[_Channel]:
     for component in plan.components_at(level):
         for term in plan.cascade.components[component].terms:
-            assert term.value is not None
+            assert isinstance(term.value, int)
             letters, *conditions = plan.condition(term, "after")
             outputs = plan.change(f"event {component}", 1 + term.value)
             yield _Channel(conditions, late=True, gate=[letters], outputs=outputs)

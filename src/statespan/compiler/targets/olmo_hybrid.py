@@ -35,6 +35,7 @@ from statespan.compiler.targets.olmo_layers import (
 from statespan.compiler.targets.olmo_reflections import INERT_BLOCK, REMARKS, reflection_weights
 from statespan.compiler.targets.olmo_rotations import rotation_weights
 from statespan.compiler.targets.olmo_stream import OlmoStream, Schedule
+from statespan.compiler.targets.olmo_swaps import swapping_heads
 from statespan.compiler.targets.target import TARGETS, Target
 from statespan.compiler.weights import Block, Plan, Weights
 from statespan.languages.automaton import DFA
@@ -87,7 +88,7 @@ class _Program:
         if number == self.numbers[-1]:
             detectors += self._answers()
         heads = [head for component in self._updated(number) for head in self._heads(component)]
-        heads += [self._copy(component) for component in self._copied(number)]
+        heads += [head for component in self._copied(number) for head in self._copies(component)]
         return Layer(heads, detectors)
 
     def _updated(self, number: int) -> list[int]:
@@ -100,10 +101,13 @@ class _Program:
     def _heads(self, number: int) -> Iterator[Head]:
         """Yield the heads that update a component."""
         component = self.cascade.components[number]
+        if component.swaps:
+            yield from swapping_heads(self.stream, number)
+            return
         actions = dict.fromkeys(term.value for term in component.terms)
         fired = Form.total(self.stream.event(number, value) for value in actions)
         for value in actions:
-            if value is None:
+            if not isinstance(value, int):
                 continue
             written = self.stream.event(number, value)
             if component.flips:
@@ -130,20 +134,21 @@ class _Program:
         elif outputs:
             yield Head((fired,), written, constant(1), outputs, rate=flip)
 
-    def _copy(self, number: int) -> Head:
-        """Return the head that holds what a flipped component was one symbol ago."""
-        other = 1 - self.cascade.components[number].initial
-        value = self.stream.indicator("after", number, frozenset([other]))
-        outputs = dict.fromkeys(self.stream.channels("before", number, other), 1)
-        return Head((constant(1),), value, constant(1), outputs, late=True)
+    def _copies(self, number: int) -> Iterator[Head]:
+        """Yield heads that hold what a component was one symbol ago."""
+        for value in range(self.cascade.components[number].num_values):
+            outputs = dict.fromkeys(self.stream.channels("before", number, value), 1)
+            for form in self.stream.indicators("after", number, frozenset([value])):
+                if outputs:
+                    yield Head((constant(1),), form, constant(1), outputs, late=True)
 
     def _events(self, number: int) -> Iterator[Detector]:
         for term in self.cascade.components[number].terms:
             if term.conditions:
                 letters = self.stream.letters(term.letters)
-                condition = [letters, *self.stream.conditions("before", term.conditions)]
                 channels = self.stream.event_channels(number, term.value)
-                yield Detector(condition, dict.fromkeys(channels, 1))
+                for case in self.stream.cases("before", term.conditions):
+                    yield Detector([letters, *case], dict.fromkeys(channels, 1))
 
     def _answers(self) -> Iterator[Detector]:
         readout = self.cascade.readout
@@ -154,7 +159,8 @@ class _Program:
                 if column[term.label] != column[readout.default]
             }
             if outputs:
-                yield Detector(self.stream.conditions("after", term.conditions), outputs)
+                for case in self.stream.cases("after", term.conditions):
+                    yield Detector(case, outputs)
 
     def embeddings(self, width: int) -> Tensor:
         """Return what each token is embedded as, in units: letters, their events, the default."""
@@ -237,5 +243,6 @@ TARGETS.add(
         olmo_hybrid_weights,
         from_automaton=olmo_hybrid_weights_of_automaton,
         flips=True,
+        swaps=True,
     ),
 )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import product
 from typing import final
 
+from statespan.compiler.actions import Action
 from statespan.compiler.cascade import Cascade, Component, Conditions
 from statespan.compiler.residual import Form, answer_columns, letter_classes
 from statespan.compiler.targets.olmo_layers import CONSTANT
 from statespan.compiler.weights import Group, GroupKind
 
-__all__ = ["OlmoStream", "Schedule"]
+__all__ = ["OlmoStream", "Schedule", "value_signs"]
 
 SIGN_CODES = ((-1,), (1,))
 
@@ -37,13 +39,16 @@ class Schedule:
 
     @cached_property
     def copied(self) -> frozenset[int]:
-        """The flipped components that some reader asks about at a symbol that may reset them."""
+        """The components that move and that some reader asks about as they may be reset.
+
+        What was before a reset cannot be read off what is after it, as it can after a flip or swap.
+        """
         return frozenset(number for number in self.read if self._is_copied(number))
 
     def _is_copied(self, number: int) -> bool:
         component = self.cascade.components[number]
-        lost = {a for term in component.terms if term.value is not None for a in term.letters}
-        return component.flips and any(
+        lost = {a for term in component.terms if isinstance(term.value, int) for a in term.letters}
+        return bool(component.flips or component.swaps) and any(
             lost & term.letters and number in dict(term.conditions)
             for reader in self.cascade.components
             for term in reader.terms
@@ -72,6 +77,7 @@ class OlmoStream:
     """The groups of channels for a cascade, each made once, and linear forms of them."""
 
     def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
         self.cascade = schedule.cascade
         self.classes = letter_classes(self.cascade)
         self.groups: dict[str, Group] = {}
@@ -109,7 +115,7 @@ class OlmoStream:
         """Add a channel for each action that some condition decides about."""
         actions = {_action(component, t.value) for t in component.terms if t.conditions}
         if actions:
-            size = 1 + component.num_values + component.flips
+            size = 1 + component.num_values + component.flips + len(component.swaps)
             codes = _one_hot(sorted(actions), size)
             self._add(f"event {number}", "event", codes, number)
 
@@ -121,10 +127,24 @@ class OlmoStream:
             codes = SIGN_CODES if component.initial else SIGN_CODES[::-1]
             self._add(f"{kind} {number}", kind, codes, number)
             return
-        written = {term.value for term in component.terms if term.value is not None}
-        others = set(range(component.num_values)) if component.flips else written
-        shown = sorted(others - {component.initial})
-        self._add(f"{kind} {number}", kind, _one_hot(shown, component.num_values), number)
+        shown = set(range(component.num_values))
+        if not component.flips and not component.swaps:
+            shown = {term.value for term in component.terms if isinstance(term.value, int)}
+        if not self.has_signs(kind, number):
+            shown -= {component.initial}
+        self._add(f"{kind} {number}", kind, _one_hot(sorted(shown), component.num_values), number)
+
+    def has_signs(self, kind: GroupKind, number: int) -> bool:
+        """Return whether the channels of a component hold 1 or -1 at a value, which says no more.
+
+        So it is where values swap, unless a copy has made it plain, or the value tells the sign.
+        """
+        component = self.cascade.components[number]
+        if not component.swaps:
+            return False
+        if kind == "before":
+            return number not in self.schedule.copied
+        return value_signs(component) is None
 
     def letters(self, letters: Iterable[int]) -> Form:
         """Return the indicator of one of `letters`, each of which fires some term."""
@@ -134,8 +154,8 @@ class OlmoStream:
             coefficients |= _nonzero(group, number)
         return Form(coefficients, Fraction(0))
 
-    def event(self, number: int, value: int | None) -> Form:
-        """Return the indicator of writing `value`, or of flipping where it is None."""
+    def event(self, number: int, value: Action) -> Form:
+        """Return the indicator of an action."""
         component = self.cascade.components[number]
         group = self.groups.get(f"event {number}")
         channels = {} if group is None else _nonzero(group, _action(component, value))
@@ -159,25 +179,57 @@ class OlmoStream:
         signed = {channel: -one if negated else one for channel, one in coefficients.items()}
         return Form(signed, Fraction(int(negated)))
 
-    def conditions(self, kind: GroupKind, conditions: Conditions) -> list[Form]:
-        """Return the indicators of a conjunction."""
-        return [self.indicator(kind, number, values) for number, values in conditions]
+    def indicators(self, kind: GroupKind, number: int, values: frozenset[int]) -> list[Form]:
+        """Return forms of which one is 1 where a component has one of `values`, and none else.
+
+        The others are then 0 or -1: there are two forms where the channels have signs.
+        """
+        if not self.has_signs(kind, number):
+            return [self.indicator(kind, number, values)]
+        group = self.groups[f"{kind} {number}"]
+        channels = [channel for value in sorted(values) for channel in _nonzero(group, value)]
+        return [Form(dict.fromkeys(channels, Fraction(sign)), Fraction(0)) for sign in (1, -1)]
+
+    def cases(self, kind: GroupKind, conditions: Conditions) -> Iterator[list[Form]]:
+        """Yield conjunctions of indicators, of which one holds where the conditions do."""
+        asked = [self.indicators(kind, number, values) for number, values in conditions]
+        return map(list, product(*asked))
 
     def channels(self, kind: GroupKind, number: int, value: int) -> list[int]:
         """Return the channel that is not 0 at a value, if there is one."""
         group = self.groups.get(f"{kind} {number}")
         return [] if group is None else list(_nonzero(group, value))
 
-    def event_channels(self, number: int, value: int | None) -> list[int]:
+    def event_channels(self, number: int, value: Action) -> list[int]:
         """Return the channel of an action, if it has one."""
         group = self.groups.get(f"event {number}")
         component = self.cascade.components[number]
         return [] if group is None else list(_nonzero(group, _action(component, value)))
 
 
-def _action(component: Component, value: int | None) -> int:
-    """Return the number of an action in the group of events: 0 is none, a flip the last."""
-    return 1 + (component.num_values if value is None else value)
+def value_signs(component: Component) -> list[int] | None:
+    """Return the sign of each value of a component whose values swap, if the value tells it.
+
+    A value begins with sign 1 as it is written; where a swap moves it, its sign turns.
+    """
+    signs = {term.value: 1 for term in component.terms if isinstance(term.value, int)}
+    known = list(signs)
+    for value in known:
+        for swap in component.swaps:
+            if value in swap:
+                other = sum(swap) - value
+                if other not in signs:
+                    known.append(other)
+                if signs.setdefault(other, -signs[value]) == signs[value]:
+                    return None
+    return [signs.get(value, 1) for value in range(component.num_values)]
+
+
+def _action(component: Component, value: Action) -> int:
+    """Return the number of an action in the group of events: 0 is none, then the values."""
+    if isinstance(value, int):
+        return 1 + value
+    return 1 + component.num_values + (0 if value is None else component.swaps.index(value))
 
 
 def _one_hot(shown: list[int], size: int) -> list[tuple[int, ...]]:

@@ -25,6 +25,7 @@ class Target:
         from_closed_form: the weights of a closed form, None where there are none for it.
         from_automaton: the weights of an automaton of a special kind, None if it is not.
         flips: whether components may be flipped.
+        swaps: whether symbols may swap two values of a component.
         robust: whether weights that survive noise can be asked for.
         dtypes: the precisions that the weights can have.
     """
@@ -35,6 +36,7 @@ class Target:
     from_closed_form: Callable[[Any], Weights | None] = lambda _: None
     from_automaton: Callable[[DFA], Weights | None] = lambda _: None
     flips: bool = False
+    swaps: bool = False
     robust: bool = False
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
 
