@@ -16,9 +16,16 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 KERNELS = Path("src/statespan/models/ops/kernels")
-FLAGS = (
-    "-O3 -std=gnu11 -fPIC -shared -pthread -fno-math-errno -fno-trapping-math -ffp-contract=fast"
-).split()
+FLAGS = [
+    "-O3",
+    "-std=gnu11",
+    "-fPIC",
+    "-shared",
+    "-pthread",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+]
 X86_LEVELS = {"avx512": "-march=x86-64-v4", "avx2": "-march=x86-64-v3", "default": "-march=x86-64"}
 """One library for each level that `torch.backends.cpu` tells apart."""
 
@@ -28,7 +35,7 @@ class KernelHook(BuildHookInterface[Any]):
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, _version: str, build_data: dict[str, Any]) -> None:
         """Compile; a failure is told and leaves the wheel without kernels."""
         if self.target_name != "wheel" or os.environ.get("STATESPAN_NO_KERNELS"):
             return

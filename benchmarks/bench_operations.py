@@ -33,8 +33,13 @@ from statespan.models.ops import selective_scan
 from statespan.models.ops.native import kernel_level
 
 VOCAB = 8
-TRAINING = ((50, 32), (128, 16), (512, 4), (2_048, 1))
-"""Lengths and batches, of some 2,000 tokens each."""
+TRAINING = (
+    *((50, batch) for batch in (8, 32, 64, 128)),
+    *((128, batch) for batch in (8, 16, 32)),
+    (512, 4),
+    (2_048, 1),
+)
+"""Lengths and batches: at small ones what a call costs shows, for ours and for the others."""
 Row = dict[str, Any]
 
 
@@ -77,6 +82,11 @@ def step_of(
     return step
 
 
+def logits_of(model: Any) -> Callable[[Tensor], Tensor]:
+    """Return the function from tokens to logits of a model of ours."""
+    return lambda tokens: model(tokens).logits
+
+
 def hugging_face_step(model: nn.Module, ids: Tensor) -> Callable[[], None]:
     """Return a training step of a model of `transformers`."""
     return step_of(lambda tokens: model(tokens, use_cache=False).logits, model, ids)
@@ -101,7 +111,7 @@ def training_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
         names = ["fallback", "accelerated", *(["mambapy"] if find_spec("mambapy") else [])]
         models = {name: load_like(ours, use_mambapy=name == "mambapy") for name in names}
         statespan.accelerate(models["accelerated"])
-        runs = {"ours": step_of(lambda tokens, model=ours: model(tokens).logits, ours, ids)}
+        runs: dict[str, Callable[[], object]] = {"ours": step_of(logits_of(ours), ours, ids)}
         runs |= {name: hugging_face_step(model, ids) for name, model in models.items()}
         times = medians(runs, repeats, ids.numel())
         for model in models.values():
@@ -117,15 +127,25 @@ def training_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
 def load_like(ours: Any, **more: Any) -> Any:
     """Return the model of `transformers` with the weights of `ours`."""
     config = transformers.AutoConfig.for_model(**ours.transformers_config(), **more)
-    theirs = transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    theirs = from_config(config)
     theirs.load_state_dict(ours.state_dict())
     return theirs.train()
 
 
+def from_config(config: Any) -> Any:
+    """Return a model of `transformers` with random weights."""
+    make: Any = transformers.AutoModelForCausalLM
+    return make.from_config(config)
+
+
 def family_config(name: str) -> Any:
     """Return the config of a model of width 256 with two layers, as in the table to beat."""
-    common = {"vocab_size": 256, "hidden_size": 256, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 512}
+    common: dict[str, Any] = {"vocab_size": 256, "hidden_size": 256, "num_hidden_layers": 2}
+    heads: dict[str, Any] = {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 512,
+    }
     if name == "mamba2":
         return transformers.Mamba2Config(
             **common, state_size=64, num_heads=8, head_dim=64, n_groups=1, chunk_size=256
@@ -152,9 +172,7 @@ def family_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
         if length not in lengths:
             continue
         with torch.random.fork_rng(devices=[]):
-            pair = [
-                transformers.AutoModelForCausalLM.from_config(family_config(name)) for _ in "12"
-            ]  # type: ignore[no-untyped-call]
+            pair = [from_config(family_config(name)) for _ in range(2)]
         pair[1].load_state_dict(pair[0].state_dict())
         statespan.accelerate(pair[1])
         generator = torch.Generator().manual_seed(0)
@@ -266,7 +284,7 @@ def scan_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
         return selective_scan(inputs, delta, transition, write, read, gate=gate, softplus=True)[0]
 
     def both() -> None:
-        forward().backward(grad)
+        torch.autograd.backward(forward(), grad)
 
     with torch.no_grad():
         times = medians({"forward": forward}, repeats * 5, batch * length)
@@ -293,7 +311,7 @@ def decoding_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
     config = transformers.MambaConfig(
         vocab_size=256, hidden_size=256, state_size=16, num_hidden_layers=2
     )
-    pair = [transformers.AutoModelForCausalLM.from_config(config).eval() for _ in "12"]  # type: ignore[no-untyped-call]
+    pair = [from_config(config).eval() for _ in range(2)]
     pair[1].load_state_dict(pair[0].state_dict())
     statespan.accelerate(pair[1])
     prompt = torch.randint(0, 256, (1, 16), generator=torch.Generator().manual_seed(0))
@@ -323,7 +341,7 @@ def length_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
     ours = build_model(config, vocab_size=VOCAB, num_outputs=VOCAB, generator=generator)
     for length in (512, 2_048, 8_192, 32_768, 131_072):
         ids = torch.randint(0, VOCAB, (1, length), generator=generator)
-        step = step_of(lambda tokens: ours(tokens).logits, ours, ids)
+        step = step_of(logits_of(ours), ours, ids)
         repeat = max(repeats, min(20, 20_000 // length))
         yield {
             "length": length,
