@@ -88,6 +88,7 @@ def by_torch(name: str, given: dict[str, Any]) -> dict[str, Tensor]:
 
 PADDED = torch.tensor([[-1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0] * 9 + [-1] * 3, [5] * 12])
 PACKED = torch.tensor([[0] * 5 + [1] * 7, [3] * 12, [2, 2, 2, 9, 9, 9, 9, 2, 2, 2, 2, 2]])
+LATE = torch.tensor([[0] * 11 + [1], [0] * 10 + [1, 1], [0] * 9 + [1] * 3])
 MIXED = torch.tensor(
     [[-1, 0, 0, -1, 0, 1, 1, -1, 2, 2, -1, -1], [-1] * 12, [4, -1, -1, 5, 5, 5, 4, 4, 4, 4, 4, 4]]
 )
@@ -111,6 +112,7 @@ TAKEN = {
         {"bias": None},
         {"activation": None},
         {"initial_state": None, "documents": PACKED},
+        {"initial_state": None, "documents": LATE},
         {"initial_state": None, "documents": PACKED[:, :2], "inputs": torch.ones(3, 2, 40)},
         {"inputs": torch.ones(3, 40, LENGTH).mT, "initial_state": torch.ones(3, 40, 3).mT},
     ],
@@ -127,6 +129,7 @@ TAKEN = {
         {"softplus": False, "delta": torch.full((3, LENGTH, 20), 0.3), "delta_bias": None},
         {"transition": torch.ones(20, 4) / 9},
         {"gate": torch.ones(3, LENGTH, 20, dtype=torch.bfloat16)},
+        {"inputs": draw_from(5, torch.bfloat16)(3, LENGTH, 20)},
         {key: draw_from(5, torch.float32)(3, LENGTH, 2, 4) for key in ("write", "read")},
     ],
     "state_space_dual": [
@@ -156,6 +159,16 @@ def test_a_kernel_gives_what_torch_gives(name: str, other: dict[str, Any]) -> No
     assert_close(in_half, theirs, LENGTH)
 
 
+@pytest.mark.usefixtures("_on_gpu")
+def test_inputs_in_half_precision_do_not_make_the_rest_so() -> None:
+    given = arguments("selective_scan", inputs=draw_from(5, torch.bfloat16)(3, LENGTH, 20))
+    scan = OPERATIONS["selective_scan"].function
+    last = scan(**given)[1]
+    assert calls() == ["selective_scan"]
+    with torch_only():
+        assert_close({"last": last}, {"last": scan(**given)[1]}, LENGTH)
+
+
 def given_dtype(given: dict[str, Any]) -> torch.dtype:
     """Return the least exact dtype of floats among the arguments."""
     dtypes = {v.dtype for v in given.values() if isinstance(v, Tensor) and v.is_floating_point()}
@@ -178,7 +191,7 @@ LEFT_TO_TORCH = {
     "gated_delta_rule": [
         {"dtype": torch.float32},
         {"dtype": torch.float64},
-        {"value": torch.ones(3, LENGTH, 2, 5)},
+        {"value": torch.ones(3, LENGTH, 2, 5, dtype=torch.float16)},
         {"log_decay": torch.full((3, LENGTH, 2), 0.1)},
         {"log_decay": torch.full((3, LENGTH, 2), 0.1), "documents": PACKED},
         {"log_decay": torch.full((3, LENGTH, 2), torch.nan)},
@@ -196,6 +209,10 @@ LEFT_TO_TORCH = {
         {"transition": torch.full((4,), -2000.0)},
         {"transition": torch.full((4,), torch.nan)},
         {"softplus": False, "delta_limits": None},
+        {
+            "softplus": False, "delta_limits": None, "delta": -torch.ones(3, LENGTH, 4),
+            "transition": torch.full((4,), 0.1), "delta_bias": None,
+        },
     ],
 }  # fmt: skip
 
