@@ -70,6 +70,21 @@ def test_pieces_give_what_the_whole_gives(config: ModelConfig, pieces: list[int]
     )
 
 
+@pytest.mark.parametrize("name", ["mamba", "mamba2"])
+def test_a_long_sequence_that_goes_through_in_pieces_is_whole(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokens = make(CONFIGS[name][0]), draw_tokens(150)
+    whole = model(tokens).logits
+    monkeypatch.setattr("statespan.models.mamba.PIECE_TOKENS", 1)
+    pieces = model(tokens).logits
+    torch.testing.assert_close(pieces, whole)
+    parameters = list(model.parameters())
+    ours = torch.autograd.grad(pieces.square().sum(), parameters)
+    theirs = torch.autograd.grad(whole.square().sum(), parameters)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 @every_model
 def test_no_output_depends_on_a_later_token(config: ModelConfig) -> None:
     model = make(config)

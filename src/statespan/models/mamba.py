@@ -34,6 +34,13 @@ __all__ = [
 ]
 
 
+PIECE_TOKENS = 1 << 14
+"""Tokens of all rows that go through the layers at a time."""
+
+LEAST_PIECE = 64
+"""Tokens of one row, at the least; as many as Mamba-2's chunks."""
+
+
 class MambaConfig(ModelConfig, frozen=True, tag="mamba", kw_only=True):
     """Sizes of a Mamba: `d_state` numbers a channel, `expand · d_model` channels a layer.
 
@@ -167,7 +174,24 @@ class Backbone(nn.Module):
     def forward(
         self, tokens: Int[Tensor, "batch length"], state: ModelState | None
     ) -> tuple[Float[Tensor, "batch length width"], ModelState]:
-        """Return the final hidden states and the next state of every layer."""
+        """Return the final hidden states and the next state of every layer.
+
+        A long sequence goes through in pieces: an allocator hands large tensors back to the
+        system, which then costs more than filling them, and without gradients a piece is all that
+        is held at a time.
+        """
+        batch, length = tokens.shape
+        size = max(LEAST_PIECE, PIECE_TOKENS // max(1, batch))
+        outputs = []
+        for begin in range(0, max(1, length), size):
+            hidden, state = self._piece(tokens[:, begin : begin + size], state)
+            outputs.append(hidden)
+        assert state is not None, "there is at least one piece"
+        return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0], state
+
+    def _piece(
+        self, tokens: Int[Tensor, "batch length"], state: ModelState | None
+    ) -> tuple[Float[Tensor, "batch length width"], ModelState]:
         hidden = self.embeddings(tokens)
         states: list[LayerState] = []
         for index, block in enumerate(self.blocks):

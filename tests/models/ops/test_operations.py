@@ -303,6 +303,10 @@ def test_what_does_not_fit_is_named(operation: Operation) -> None:
             operation.unwrapped(arguments | {name: tensor.long()})
         with pytest.raises(InputError, match="must be on the device of"):
             operation.unwrapped(arguments | {name: tensor.to("meta")})
+    if "diagonal" not in operation.function.__name__:
+        name, tensor = next(iter(arguments.items()))
+        with pytest.raises(InputError, match=rf"{name} must be of floating point, got torch.c"):
+            operation.unwrapped(arguments | {name: tensor.to(torch.complex64)})
     with pytest.raises(InputError, match="documents must be of integers"):
         operation.unwrapped(arguments, documents=torch.zeros(BATCH, 5))
     with pytest.raises(InputError, match="documents must have the shape"):

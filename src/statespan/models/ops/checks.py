@@ -26,8 +26,8 @@ def check_shape(name: str, tensor: Tensor | None, *sizes: int | None) -> None:
         raise InputError(f"{name} must have the shape {wanted}, got {list(tensor.shape)}.")
 
 
-def check_dtypes(**tensors: Tensor | None) -> None:
-    """Check that all tensors are of one device, and of floats or complex numbers.
+def check_dtypes(*, allow_complex: bool = False, **tensors: Tensor | None) -> None:
+    """Check that all tensors are of one device, and of floats or, if allowed, complex numbers.
 
     Raises:
         InputError: one is not; the message names it.
@@ -35,7 +35,7 @@ def check_dtypes(**tensors: Tensor | None) -> None:
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     first, reference = next(iter(given.items()))
     for name, tensor in given.items():
-        if not (tensor.is_floating_point() or tensor.is_complex()):
+        if not (tensor.is_floating_point() or (allow_complex and tensor.is_complex())):
             raise InputError(f"{name} must be of floating point, got {tensor.dtype}.")
         if tensor.device != reference.device:
             raise InputError(

@@ -55,7 +55,7 @@ def diagonal_recurrence(
         >>> states.flatten().tolist(), last.item()
         ([(1+0j), (1+1j), 1j], 1j)
     """
-    check_dtypes(inputs=inputs, decay=decay, initial_state=initial_state)
+    check_dtypes(allow_complex=True, inputs=inputs, decay=decay, initial_state=initial_state)
     check_shape("inputs", inputs, None, None, None)
     batch, length, channel = inputs.shape
     check_shape("decay", decay, batch, length, channel)

@@ -6,7 +6,6 @@ a tensor on a CPU does not come here, whatever is installed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from statespan.models.ops.native import _torch_only
+from statespan.models.ops.native import is_torch_only
 
 __all__ = ["GPU_KERNELS", "GPUKernel", "find_kernel", "import_kernel"]
 
@@ -80,7 +79,7 @@ def find_kernel(operation: str, *tensors: Tensor | None) -> Function | None:
         return None
     kernel = GPU_KERNELS[operation]
     fits = all(tensor.dtype in kernel.dtypes and tensor.numel() > 0 for tensor in given)
-    if not fits or _torch_is_wanted() or _is_transformed():
+    if not fits or is_torch_only() or _is_transformed():
         return None
     found = import_kernel(operation)
     return None if isinstance(found, str) else found
@@ -89,10 +88,6 @@ def find_kernel(operation: str, *tensors: Tensor | None) -> Function | None:
 def _is_transformed() -> bool:
     # What an autograd function of the old style asks before it refuses such a call.
     return torch._C._are_functorch_transforms_active()  # noqa: SLF001
-
-
-def _torch_is_wanted() -> bool:
-    return _torch_only.get() or os.environ.get("STATESPAN_KERNELS") == "torch"
 
 
 @cache

@@ -70,7 +70,8 @@ def mamba_mixer(
         "transition_log": transition_log, "skip": skip, "out_projection": out_projection,
     }  # fmt: skip
     initial = {"initial_window": initial_window, "initial_state": initial_state}
-    check_dtypes(hidden=hidden, **parameters, **initial)
+    every: dict[str, Any] = {"hidden": hidden, **parameters, **initial}
+    check_dtypes(**every)
     check_shape("hidden", hidden, None, None, None)
     batch, length, width = hidden.shape
     check_shape("transition_log", transition_log, None, None)

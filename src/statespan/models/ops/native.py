@@ -13,7 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["call", "contiguous", "is_native", "kernel_level", "num_threads", "rows", "torch_only"]
+__all__ = [
+    "call",
+    "contiguous",
+    "is_native",
+    "is_torch_only",
+    "kernel_level",
+    "num_threads",
+    "rows",
+    "torch_only",
+]
 
 LEVELS = ("avx512", "avx2", "default")
 
@@ -36,6 +45,11 @@ def torch_only() -> Iterator[None]:
         yield
     finally:
         _torch_only.reset(token)
+
+
+def is_torch_only() -> bool:
+    """Return whether torch is to do all the work: in `torch_only()`, or by the environment."""
+    return _torch_only.get() or os.environ.get("STATESPAN_KERNELS") == "torch"
 
 
 def kernel_level() -> str | None:
