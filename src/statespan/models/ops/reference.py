@@ -41,21 +41,22 @@ def reference_selective_scan(
         delta = delta + delta_bias.double()
     if softplus:
         delta = torch.nn.functional.softplus(delta)
-    batch, length, channel = inputs.shape
+    batch, _, channel = inputs.shape
     state = inputs.new_zeros(batch, channel, transition.shape[1])
     if initial_state is not None:
         state = initial_state.double()
     outputs = []
-    for t in range(length):
-        decay = torch.exp(delta[:, t, :, None] * transition)
-        state = decay * state + (delta[:, t] * inputs[:, t])[..., None] * write[:, t, None, :]
-        output = (state * read[:, t, None, :]).sum(-1)
-        if skip is not None:
-            output = output + skip.double() * inputs[:, t]
-        if gate is not None:
-            output = output * torch.nn.functional.silu(gate[:, t].double())
-        outputs.append(output)
-    return torch.stack(outputs, dim=1), state
+    # Unbound once: the gradient of an index would fill a whole tensor for each time.
+    steps = zip(*(tensor.unbind(1) for tensor in (inputs, delta, write, read)), strict=True)
+    for x, step, b, c in steps:
+        state = torch.exp(step[..., None] * transition) * state
+        state = state + (step * x)[..., None] * b[:, None, :]
+        output = (state * c[:, None, :]).sum(-1)
+        outputs.append(output if skip is None else output + skip.double() * x)
+    together = torch.stack(outputs, dim=1) if outputs else inputs
+    if gate is not None:
+        together = together * torch.nn.functional.silu(gate.double())
+    return together, state
 
 
 def reference_state_space_dual(
@@ -180,8 +181,9 @@ def reference_causal_convolution(
     if initial_state is not None:
         past = initial_state.double()
     padded = torch.cat((past, inputs), dim=1)
+    steps = padded.unbind(1)
     outputs = [
-        bias + sum(weight[:, k] * padded[:, t + k] for k in range(width))
+        bias + sum(weight[:, k] * steps[t + k] for k in range(width))
         for t in range(inputs.shape[1])
     ]
     together = torch.stack(outputs, dim=1)
