@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad, silu
 
 from statespan.models.ops import causal_convolution
+from statespan.models.ops.checks import computing_dtype
 
 __all__ = ["Continuation", "RecurrentCache"]
 
@@ -132,10 +133,6 @@ def _convolve_last(
     """Return the convolution at the last time alone, which is one product: the step of decoding."""
     window = past[..., -weight.shape[1] :]
     weight = weight[:, -window.shape[2] :]  # of a sequence that is still shorter than the window
-    outputs = (window.to(_computing(window)) * weight).sum(-1)
+    outputs = (window.to(computing_dtype(window)) * weight).sum(-1)
     outputs = outputs if bias is None else outputs + bias
     return outputs.to(past.dtype)[:, None]
-
-
-def _computing(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype is torch.float64 else torch.float32

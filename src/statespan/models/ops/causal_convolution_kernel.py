@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
+from statespan.models.ops.native import call, contiguous, is_native, num_parts, num_threads, rows
 from statespan.models.ops.operator import rows_per_member, sum_rows
 
 __all__ = ["ConvolutionGradients", "ConvolutionKernel", "has_convolution_kernel"]
@@ -50,7 +50,7 @@ class ConvolutionKernel:
         row, length, channel = inputs.shape
         self.members, width = weight.shape[:2]
         threads = num_threads(row * length * channel * (width + 8 * activated))
-        parts = max(1, min(-(-threads // max(1, row)), channel // 16))
+        parts = num_parts(threads, row, channel // 16)
         self.tensors = (inputs, weight.contiguous(), bias.contiguous(), contiguous(tokens))
         self.strides = inputs.stride()[:2]
         self.sizes = (

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from statespan.models.ops.checks import check_documents, check_dtypes, check_shape
 from statespan.models.ops.diagonal_recurrence_torch import composite_diagonal_recurrence
-from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
+from statespan.models.ops.native import call, contiguous, is_native, num_parts, num_threads, rows
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
@@ -142,7 +142,7 @@ def _backward(
 def _sizes(inputs: Tensor, is_complex: bool) -> tuple[int, ...]:
     row, _, floats = inputs.shape
     threads = num_threads(inputs.numel())
-    parts = max(1, min(-(-threads // max(1, row)), floats // 16))
+    parts = num_parts(threads, row, floats // 16)
     return (*inputs.shape, int(is_complex), parts, threads)
 
 

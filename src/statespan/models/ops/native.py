@@ -19,6 +19,7 @@ __all__ = [
     "is_native",
     "is_torch_only",
     "kernel_level",
+    "num_parts",
     "num_threads",
     "rows",
     "torch_only",
@@ -99,6 +100,11 @@ def rows(tensor: Tensor) -> Tensor:
 def contiguous(tensor: Tensor | None) -> Tensor | None:
     """Return `tensor` without gaps in memory, None for None."""
     return None if tensor is None else tensor.contiguous()
+
+
+def num_parts(threads: int, rows: int, most: int) -> int:
+    """Return into how many parts, `most` at the most, a row is cut so that no thread idles."""
+    return max(1, min(-(-threads // max(1, rows)), most))
 
 
 def num_threads(work: int) -> int:

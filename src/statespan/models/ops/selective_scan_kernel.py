@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
+from statespan.models.ops.native import call, contiguous, is_native, num_parts, num_threads, rows
 from statespan.models.ops.operator import rows_per_member, sum_rows
 
 __all__ = ["CHUNK", "ScanGradients", "ScanKernel", "has_scan_kernel"]
@@ -68,7 +68,7 @@ class ScanKernel:
         row, length, channel = inputs.shape
         self.members, state = transition.shape[:2]
         threads = num_threads(row * length * channel * state)
-        self.parts = max(1, min(-(-threads // max(1, row)), channel // 16))
+        self.parts = num_parts(threads, row, channel // 16)
         self.tensors = (
             inputs, delta, transition.contiguous(), write, read, contiguous(skip), gate,
             contiguous(delta_bias), contiguous(tokens),

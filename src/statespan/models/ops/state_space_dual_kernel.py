@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from statespan.models.ops.native import call, contiguous, num_threads, rows
+from statespan.models.ops.native import call, contiguous, num_parts, num_threads, rows
 from statespan.models.ops.operator import rows_per_member, sum_rows
 
 __all__ = ["DualGradients", "DualKernel"]
@@ -59,7 +59,7 @@ class DualKernel:
         row, length, head, dim = inputs.shape
         group, state = write.shape[2:]
         threads = num_threads(row * length * head * dim * state)
-        self.parts = max(1, min(-(-threads // max(1, row)), head))
+        self.parts = num_parts(threads, row, head)
         limits = None if (low, high) == (-math.inf, math.inf) else torch.tensor([low, high])
         self.tensors = (
             inputs, delta, transition.contiguous(), write, read, contiguous(skip),
