@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from statespan import (
+        adapters,
         algebra,
         compiler,
         errors,
         evaluation,
         jobs,
         languages,
+        memory,
         models,
         pretrained,
         records,
@@ -18,26 +20,46 @@ if TYPE_CHECKING:
         report,
         training,
     )
+    from statespan.adapters import adapt, audit, hylora, merge
     from statespan.algebra import judge
     from statespan.compiler import certify, compile  # noqa: A004
     from statespan.languages import END, Language, language
-    from statespan.pretrained import accelerate, decelerate
+    from statespan.memory import SpanAttention
+    from statespan.pretrained import (
+        accelerate,
+        attention,
+        attention_setting,
+        decelerate,
+        disable,
+        enable,
+    )
 
 __all__ = [
     "END",
     "Language",
+    "SpanAttention",
     "accelerate",
+    "adapt",
+    "adapters",
     "algebra",
+    "attention",
+    "attention_setting",
+    "audit",
     "certify",
     "compile",
     "compiler",
     "decelerate",
+    "disable",
+    "enable",
     "errors",
     "evaluation",
+    "hylora",
     "jobs",
     "judge",
     "language",
     "languages",
+    "memory",
+    "merge",
     "models",
     "pretrained",
     "records",
@@ -49,12 +71,21 @@ __all__ = [
 _HOMES = {
     "END": "languages",
     "Language": "languages",
+    "SpanAttention": "memory",
     "accelerate": "pretrained",
+    "adapt": "adapters",
+    "attention": "pretrained",
+    "attention_setting": "pretrained",
+    "audit": "adapters",
     "certify": "compiler",
     "compile": "compiler",
     "decelerate": "pretrained",
+    "disable": "pretrained",
+    "enable": "pretrained",
+    "hylora": "adapters",
     "judge": "algebra",
     "language": "languages",
+    "merge": "adapters",
 }
 
 

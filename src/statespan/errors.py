@@ -14,6 +14,7 @@
     │   ├── NotExpressibleError     a language that an architecture cannot express, or not compiled
     │   ├── ConfigError             a config with an unknown key or a value out of range
     │   └── RunDirectoryError       a run directory that is not empty, or is no run
+    ├── AdapterError                an adapter that does not train, or that cannot be merged
     ├── LimitError                  a search grew past its limit
     ├── TrainingError               a loss or weight that is no longer finite
     ├── StorageError                a file that could not be written (disk full) or read
@@ -26,6 +27,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = [
+    "AdapterError",
     "AutomatonError",
     "ConfigError",
     "EmptyLanguageError",
@@ -124,6 +126,10 @@ class ConfigError(InputError):
 
 class RunDirectoryError(InputError):
     """A run directory that already holds something, or that holds no run to resume."""
+
+
+class AdapterError(StatespanError):
+    """An adapter trains less than it promises, or cannot be merged; the model is as it was."""
 
 
 class LimitError(StatespanError):

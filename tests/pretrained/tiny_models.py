@@ -1,4 +1,4 @@
-"""Tiny random models of every family of `transformers` whose mixers are sped up."""
+"""Tiny random models of every family of `transformers` that this package knows how to treat."""
 
 from __future__ import annotations
 
@@ -117,15 +117,86 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "olmo_hybrid": {**ATTENTION, **DELTA},
 }
-"""The settings of each `model_type`, beside those of `TOKENS`."""
+"""The settings of each `model_type` whose mixers are sped up, beside those of `TOKENS`."""
 
 PURE = frozenset({"mamba", "mamba2", "falcon_mamba"})
 """Models without attention: they call their cache `cache_params` and know no positions."""
 
+LATENT: dict[str, Any] = {
+    **ATTENTION,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 3,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "mlp_layer_types": ["dense", "dense", "sparse"],
+    "kv_lora_rank": 12,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 20,
+    "moe_intermediate_size": 16,
+    "num_local_experts": 2,
+    "num_experts_per_tok": 1,
+}
+SPAN_FAMILIES: dict[str, dict[str, Any]] = {
+    **{name: settings for name, settings in FAMILIES.items() if name not in PURE},
+    "granitemoehybrid/rope": {
+        **FAMILIES["granitemoehybrid"],
+        "position_embedding_type": "rope",
+        "attention_multiplier": 0.3,
+    },
+    "zamba2/nope": {**FAMILIES["zamba2"], "use_mem_rope": False},
+    "zamba2/adapters": {**FAMILIES["zamba2"], "use_shared_attention_adapter": True},
+    "zamba2/blocks": {
+        **FAMILIES["zamba2"],
+        "num_hidden_layers": 6,
+        "layers_block_type": ["linear_attention", "hybrid"] * 3,
+        "num_mem_blocks": 2,
+    },
+    "olmo_hybrid/nope": {
+        **FAMILIES["olmo_hybrid"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": None},
+    },
+    "lfm2": {
+        **ATTENTION,
+        "num_hidden_layers": 3,
+        "layer_types": ["conv", "full_attention", "conv"],
+        "block_auto_adjust_ff_dim": False,
+    },
+    "lfm3": {
+        **ATTENTION,
+        "num_hidden_layers": 4,
+        "layer_types": ["conv", "full_attention", "sliding_attention", "full_attention"],
+        "head_dim": 16,
+        "sliding_window": 8,
+    },
+    "kimi_linear": {**LATENT, "linear_head_dim": 16, "linear_num_heads": 2},
+    "kimi_linear/low_rank": {
+        **LATENT,
+        "linear_head_dim": 16,
+        "linear_num_heads": 2,
+        "q_lora_rank": 10,
+    },
+    "bailing_hybrid": {**LATENT, "head_dim": 16, "n_group": 1, "topk_group": 1},
+    "zaya": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_hidden_layers": 2,
+        "head_dim": 16,
+        "moe_intermediate_size": 16,
+        "num_experts": 2,
+        "router_hidden_size": 8,
+    },
+    "llama": {**ATTENTION, "num_hidden_layers": 2},
+    "llama/tied": {**ATTENTION, "num_hidden_layers": 2, "tie_word_embeddings": True},
+    "mistral": {**ATTENTION, "num_hidden_layers": 2, "sliding_window": 8},
+    "qwen3": {**ATTENTION, "num_hidden_layers": 2, "head_dim": 16},
+}
+"""The settings of each model with attention that may span: a `model_type`, or one and a variant."""
+
 
 def tiny_model(family: str, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
     """Return a model in evaluation mode, with weights that make its states matter."""
-    config = AutoConfig.for_model(family, **{**TOKENS, **FAMILIES[family], **changes})
+    settings = SPAN_FAMILIES.get(family) or FAMILIES[family]
+    config = AutoConfig.for_model(family.partition("/")[0], **{**TOKENS, **settings, **changes})
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config)
@@ -133,6 +204,8 @@ def tiny_model(family: str, dtype: torch.dtype = torch.float32, **changes: Any) 
             for name, parameter in model.named_parameters():
                 if name.endswith((".D", "dt_bias", "dt_proj.bias", "conv1d.bias", "in_proj.bias")):
                     parameter.add_(torch.randn_like(parameter) / 2)
+                elif name.endswith("qk_norm.temp"):  # zero at first, so that every key looks alike
+                    parameter.add_(1 + torch.rand_like(parameter))
                 elif parameter.ndim > 1 and not name.endswith("A_log"):
                     parameter.mul_(2)
     return model.eval().to(dtype)

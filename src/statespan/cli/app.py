@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from statespan.cli import compile as compiler
-from statespan.cli import doctor, judge, languages, probe
+from statespan.cli import doctor, evaluate, judge, languages, pretrain, probe
 from statespan.errors import StatespanError
 
 __all__ = ["app", "main"]
@@ -32,6 +32,8 @@ app.command("judge")(judge.judge)
 app.command("compile")(compiler.compile_language)
 app.command("certify")(compiler.certify)
 app.command("probe")(probe.probe)
+app.command("pretrain")(pretrain.pretrain)
+app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 
 

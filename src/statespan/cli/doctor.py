@@ -1,8 +1,9 @@
-"""`statespan doctor`: what this installation is made of, and whether its operations are right."""
+"""`statespan doctor`: what this installation, or a model, is made of, and what works."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -10,18 +11,32 @@ from statespan.cli.output import JsonOption, print_json, print_text
 
 if TYPE_CHECKING:
     from statespan.models.ops.conformance import Conformance
+    from statespan.pretrained.span.diagnosis import Diagnosis
+    from statespan.pretrained.structure import Attention
 
 __all__ = ["doctor"]
 
 PACKAGES = ("statespan", "torch", "transformers", "peft", "accelerate")
 
 
-def doctor(json: JsonOption = False) -> None:
+ModelArgument: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(help="A folder with a model of transformers, to look at instead.", metavar="MODEL"),
+]
+
+
+def doctor(model: ModelArgument = None, json: JsonOption = False) -> None:
     """Say what is installed and which kernels are used, and check the operations.
 
     Each operation of the models runs on a small input, forward and backward, beside its definition
     in double precision, on the CPU and on a GPU if there is one. Exit code 1 if one is wrong.
+
+    With MODEL, say what that model is made of, and what statespan.enable and statespan.accelerate
+    would do to it; its weights are not read.
     """
+    if model is not None:
+        _describe(model, json=json)
+        return
     facts = {**_installation(), **_operations(), **_gpu()}
     found = _check(facts["gpu"] is not None)
     holds = all(item.holds for item in found)
@@ -153,3 +168,92 @@ def _verdict(item: Conformance) -> str:
         return f"{place}: FAILED, {item.failure}"
     word = "right" if item.holds else "WRONG"
     return f"{place}: {word}, off by {item.deviation:.1e} of {item.limit:.1e} allowed"
+
+
+def _describe(folder: Path, *, json: bool) -> None:
+    from statespan.pretrained.span.diagnosis import diagnose
+
+    found = diagnose(folder)
+    if json:
+        print_json(_model_facts(found))
+    else:
+        print_text(*_model_lines(found))
+
+
+def _model_facts(found: Diagnosis) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    parts = found.structure
+    return {
+        "architecture": found.architecture,
+        "attention": [{**asdict(part), "position": part.position} for part in parts.attentions],
+        "mixers": [{"path": part.path, "kind": part.kind} for part in parts.mixers],
+        "convolutions": [asdict(part) for part in parts.convolutions],
+        "shared": parts.shared,
+        "enable": {
+            "extended": found.extended,
+            "kept": found.kept,
+            "refusal": found.refusal,
+            "summaries": found.summaries,
+            "longest_chunk": found.window,
+        },
+        "accelerate": {"replaced": found.accelerated, "kept": found.unaccelerated},
+        "setting": {**asdict(found.setting), "trained": found.setting.trained},
+    }
+
+
+def _model_lines(found: Diagnosis) -> list[str]:
+    parts = found.structure
+    convolutions = [
+        f"  {part.path}: {'depthwise' if part.is_depthwise else 'grouped'}"
+        for part in parts.convolutions
+    ]
+    return [
+        found.architecture,
+        f"attention layers: {len(parts.attentions)}",
+        *(f"  {_attention_line(part)}" for part in parts.attentions),
+        f"mixers: {len(parts.mixers)}",
+        *(f"  {part.path}: {part.kind.replace('_', ' ')}" for part in parts.mixers),
+        f"convolutions: {len(parts.convolutions)}",
+        *convolutions,
+        *_enable_lines(found),
+        f"statespan.accelerate: {len(found.accelerated)} mixers would be replaced",
+        *(f"  {path}" for path in found.accelerated),
+        *(f"  {path}: as it is, for {reason}" for path, reason in found.unaccelerated.items()),
+        *_setting_lines(found),
+    ]
+
+
+def _attention_line(part: Attention) -> str:
+    widths = f"{part.key_width}" if part.key_width == part.value_width else (
+        f"{part.key_width} (values {part.value_width})"
+    )
+    facts = [
+        f"{part.num_heads} heads, {part.num_kv_heads} of keys and values, of width {widths}",
+        f"positions: {part.position}",
+    ]
+    facts += [f"slides over {part.sliding_window} tokens"] if part.sliding_window else []
+    facts += ["multi-head latent"] if part.is_latent else []
+    return f"{part.path}: {'; '.join(facts)}"
+
+
+def _enable_lines(found: Diagnosis) -> list[str]:
+    if found.refusal is not None:
+        return [f"statespan.enable: refused. {found.refusal}"]
+    lines = [
+        f"statespan.enable: {len(found.extended)} attention layers would be extended, by the "
+        f"summaries {', '.join(found.summaries)}",
+        *(f"  {path}" for path in found.extended),
+        *(f"  {path}: as it is, for {reason}" for path, reason in found.kept.items()),
+    ]
+    if found.window is not None:
+        lines.append(f"  all of them slide, so that a chunk may have {found.window} tokens at most")
+    return lines
+
+
+def _setting_lines(found: Diagnosis) -> list[str]:
+    setting = found.setting
+    lines = [] if setting.config is None else [f"its config enables {setting.config}"]
+    if setting.trained:
+        lines.append(f"trained for {setting.steps:,} steps with {setting.trained_with}")
+    return lines

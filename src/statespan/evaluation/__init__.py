@@ -1,13 +1,39 @@
-"""Model in, records out: exact-set accuracy by length, recognition, published figures."""
+"""Model in, records out: exact sets and recognition; perplexity, RULER, recall by length."""
 
 from statespan.evaluation.accuracy import evaluate_bins, evaluate_lengths
+from statespan.evaluation.attentions import ATTENTIONS, attending, make_attention
+from statespan.evaluation.generation import evaluate_ruler, generate_answers
+from statespan.evaluation.harness import evaluate_harness, harness_tasks
+from statespan.evaluation.language_model import LanguageModel, load_language_model
+from statespan.evaluation.logits import logits_in_pieces, next_tokens, token_losses
+from statespan.evaluation.perplexity import evaluate_perplexity
+from statespan.evaluation.prose import Document, default_prose, read_documents
 from statespan.evaluation.published import Published, published_figures
 from statespan.evaluation.recognition import evaluate_recognition
+from statespan.evaluation.synthetic import RECALL_TASKS, evaluate_recall
 
 __all__ = [
+    "ATTENTIONS",
+    "RECALL_TASKS",
+    "Document",
+    "LanguageModel",
     "Published",
+    "attending",
+    "default_prose",
     "evaluate_bins",
+    "evaluate_harness",
     "evaluate_lengths",
+    "evaluate_perplexity",
+    "evaluate_recall",
     "evaluate_recognition",
+    "evaluate_ruler",
+    "generate_answers",
+    "harness_tasks",
+    "load_language_model",
+    "logits_in_pieces",
+    "make_attention",
+    "next_tokens",
     "published_figures",
+    "read_documents",
+    "token_losses",
 ]

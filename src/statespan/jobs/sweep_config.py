@@ -11,7 +11,7 @@ from statespan.errors import ConfigError
 from statespan.jobs.probe_config import RATE, SEED, ProbeConfig, probe_config
 from statespan.records.config import to_table
 
-__all__ = ["SweepConfig", "sweep_config"]
+__all__ = ["SweepConfig", "distinct", "sweep_config"]
 
 
 @final
@@ -54,10 +54,10 @@ def sweep_config(table: Mapping[str, Any]) -> SweepConfig:
         ['seed=1,learning_rate=0.001', 'seed=1,learning_rate=0.002']
     """
     training = table.get("training", {})
-    seeds = _distinct(SEED, table.get(SEED))
+    seeds = distinct(SEED, table.get(SEED))
     rates = None
     if isinstance(training, Mapping):
-        rates = _distinct(f"training.{RATE}", training.get(RATE))
+        rates = distinct(f"training.{RATE}", training.get(RATE))
     members = {}
     for seed, rate in product(seeds or [None], rates or [None]):
         own = dict(table)
@@ -71,8 +71,12 @@ def sweep_config(table: Mapping[str, Any]) -> SweepConfig:
     return SweepConfig(members, seeds, rates)
 
 
-def _distinct(key: str, values: Any) -> list[Any] | None:
-    """Return the values of a key that has a list of them, None of one that has not."""
+def distinct(key: str, values: Any) -> list[Any] | None:
+    """Return the values of a key that has a list of them, None of one that has not.
+
+    Raises:
+        ConfigError: there are none, or one comes twice.
+    """
     if not isinstance(values, list):
         return None
     if not values:

@@ -14,7 +14,14 @@ from statespan.pretrained.mixers import MixerForward, forward_of
 from statespan.pretrained.packing import documents_of
 from statespan.pretrained.substitution import Substitute
 
-__all__ = ["AcceleratedMixer", "PackedLayer", "PackedModel", "substitute_around"]
+__all__ = [
+    "PACKING",
+    "AcceleratedMixer",
+    "PackedLayer",
+    "PackedModel",
+    "separates_documents",
+    "substitute_around",
+]
 
 DTYPES = frozenset({torch.bfloat16, torch.float32, torch.float64})
 
@@ -111,6 +118,11 @@ def substitute_around(module: nn.Module, *, is_parent: bool) -> type[Substitute]
     if "input_ids" in parameters and parameters & {"cache_params", "position_ids"}:
         return PackedModel
     return PackedLayer if is_parent and "position_ids" in parameters else None
+
+
+def separates_documents(module: nn.Module) -> bool:
+    """Return whether `module` is a mixer that keeps packed documents apart, where it is now."""
+    return isinstance(module, AcceleratedMixer) and _takes(next(module.parameters()))
 
 
 def _takes(tensor: Tensor) -> bool:

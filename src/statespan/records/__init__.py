@@ -1,14 +1,27 @@
 """What happened: typed records, run directories, provenance, configs."""
 
 from statespan.records.config import read_toml, to_struct, write_toml
+from statespan.records.evaluations import (
+    EvaluationRecord,
+    HarnessRecord,
+    ModelRecord,
+    PerplexityRecord,
+    PositionLoss,
+    PredictionRecord,
+    RecallRecord,
+    RulerRecord,
+)
 from statespan.records.records import (
     BinRecord,
     EndRecord,
+    HeldOutRecord,
     LengthRecord,
     MemberRecord,
+    PretrainingRecord,
     RecognitionRecord,
     Record,
     RunRecord,
+    TokensRecord,
     TrainingRecord,
 )
 from statespan.records.run_directory import RunDirectory
@@ -17,12 +30,23 @@ from statespan.records.storage import read_bytes, write_atomically
 __all__ = [
     "BinRecord",
     "EndRecord",
+    "EvaluationRecord",
+    "HarnessRecord",
+    "HeldOutRecord",
     "LengthRecord",
     "MemberRecord",
+    "ModelRecord",
+    "PerplexityRecord",
+    "PositionLoss",
+    "PredictionRecord",
+    "PretrainingRecord",
+    "RecallRecord",
     "RecognitionRecord",
     "Record",
+    "RulerRecord",
     "RunDirectory",
     "RunRecord",
+    "TokensRecord",
     "TrainingRecord",
     "read_bytes",
     "read_toml",

@@ -6,14 +6,19 @@ from typing import TypeAlias
 
 import msgspec
 
+from statespan.records.evaluations import EvaluationRecord
+
 __all__ = [
     "BinRecord",
     "EndRecord",
+    "HeldOutRecord",
     "LengthRecord",
     "MemberRecord",
+    "PretrainingRecord",
     "RecognitionRecord",
     "Record",
     "RunRecord",
+    "TokensRecord",
     "TrainingRecord",
 ]
 
@@ -120,6 +125,69 @@ class MemberRecord(_Record, frozen=True, tag="member", kw_only=True):
         return self.loss_sum / self.positions if self.positions else None
 
 
+class PretrainingRecord(_Record, frozen=True, tag="pretraining", kw_only=True):
+    """What was trained from scratch on text: sizes, not results.
+
+    `tokens` counts the places in the rows of all steps, padding included. `characters` counts the
+    text in the folder of novels, of which a run need not see all.
+    """
+
+    model: str
+    layers: int
+    parameters: int
+    vocab_size: int
+    context: int
+    steps: int
+    tokens: int
+    characters: int
+
+
+class TokensRecord(_Record, frozen=True, tag="tokens", kw_only=True):
+    """The steps since the last such record: `loss_sum` is weighted, and `weight` sums the weights.
+
+    `tokens` counts the places in the rows of all steps so far, padding included.
+    """
+
+    step: int
+    tokens: int
+    loss_sum: float
+    weight: float
+    learning_rate: float
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of a token, each as its weight says."""
+        return self.loss_sum / self.weight
+
+
+class HeldOutRecord(_Record, frozen=True, tag="held-out", kw_only=True):
+    """Documents of one kind and length that were not trained on, as a model of `step` reads them.
+
+    `loss_sum` is summed over `positions`, those of prose or of answers. An answer is correct if
+    each of its tokens is the likeliest one, as when it is generated greedily; prose has no answers.
+    """
+
+    step: int
+    document: str
+    length: int
+    documents: int
+    loss_sum: float
+    positions: int
+    answers: int
+    correct: int
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of a position."""
+        return self.loss_sum / self.positions
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct answers, in percent; 0 if there are none."""
+        return 100 * self.correct / self.answers if self.answers else 0.0
+
+
 class EndRecord(_Record, frozen=True, tag="end", kw_only=True):
     """The last record of a finished run: `records` are before it."""
 
@@ -134,4 +202,8 @@ Record: TypeAlias = (
     | LengthRecord
     | RecognitionRecord
     | MemberRecord
+    | PretrainingRecord
+    | TokensRecord
+    | HeldOutRecord
+    | EvaluationRecord
 )

@@ -1,5 +1,12 @@
 """Records in; tables and pictures out. Reads nothing else."""
 
+from statespan.report.evaluation_plots import draw_perplexity, draw_recall, draw_ruler
+from statespan.report.evaluation_tables import (
+    evaluation_line,
+    evaluation_notes,
+    evaluation_table,
+    ruler_average,
+)
 from statespan.report.plots import draw_accuracy
 from statespan.report.tables import (
     bin_table,
@@ -12,8 +19,15 @@ from statespan.report.tables import (
 __all__ = [
     "bin_table",
     "draw_accuracy",
+    "draw_perplexity",
+    "draw_recall",
+    "draw_ruler",
+    "evaluation_line",
+    "evaluation_notes",
+    "evaluation_table",
     "median_bins",
     "recognition_lines",
+    "ruler_average",
     "summary_line",
     "sweep_table",
 ]

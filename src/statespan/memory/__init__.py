@@ -1,0 +1,26 @@
+"""What attention may look back at: blocks, summaries, rules, span-expanded attention."""
+
+from statespan.memory.baselines import (
+    FullAttention,
+    ShiftedAttention,
+    SlidingAttention,
+    mixture_of_blocks,
+)
+from statespan.memory.choices import Choice, chosen_blocks
+from statespan.memory.protocol import Attention
+from statespan.memory.span import SpanAttention
+from statespan.memory.span_attention import span_attention
+from statespan.memory.state import SpanState
+
+__all__ = [
+    "Attention",
+    "Choice",
+    "FullAttention",
+    "ShiftedAttention",
+    "SlidingAttention",
+    "SpanAttention",
+    "SpanState",
+    "chosen_blocks",
+    "mixture_of_blocks",
+    "span_attention",
+]

@@ -1,0 +1,19 @@
+"""Text to train a language model on: any folder, in rows of one length, in a known order."""
+
+from statespan.training.text.reading import read_text
+from statespan.training.text.rows import NO_LABEL, Row, RowBatch, batch_rows
+from statespan.training.text.sources import TextSource, open_text
+from statespan.training.text.stream import StreamPosition, TextEncoder, TextStream
+
+__all__ = [
+    "NO_LABEL",
+    "Row",
+    "RowBatch",
+    "StreamPosition",
+    "TextEncoder",
+    "TextSource",
+    "TextStream",
+    "batch_rows",
+    "open_text",
+    "read_text",
+]
