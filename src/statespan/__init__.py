@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         decelerate,
         disable,
         enable,
+        watch,
     )
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "registry",
     "report",
     "training",
+    "watch",
 ]
 
 _HOMES = {
@@ -86,6 +88,7 @@ _HOMES = {
     "judge": "algebra",
     "language": "languages",
     "merge": "adapters",
+    "watch": "pretrained",
 }
 
 

@@ -192,6 +192,15 @@ def test_what_recall_asks_can_be_told_from_before(task: str, length: int) -> Non
                 assert before.count(sample.tokens[position]) == 1
 
 
+def test_each_key_of_an_association_is_another_one() -> None:
+    made = RECALL_TASKS.get("associative_recall")
+    for seed in range(5):
+        sample = made.draw(64, range(17), 0.0, Random(seed))
+        keys = {sample.tokens[position] for position in sample.asked}
+        assert len(keys) == 8
+        assert all(sample.tokens.count(key) == 2 for key in keys)
+
+
 def remembering(model: Any, tokens: Tensor, *, begin: int = 0) -> Tensor:
     """Answer with what followed the last four tokens before, or the last one, if anything did."""
     rows = []

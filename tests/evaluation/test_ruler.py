@@ -18,6 +18,7 @@ from statespan.evaluation.ruler import (
     RULER_TASKS,
     Haystack,
     RulerSample,
+    WordList,
     count_found,
     default_haystack,
     essay_haystack,
@@ -32,7 +33,8 @@ from tests.evaluation.small_models import bytes_tokenizer, words_tokenizer
 
 TASKS = RULER_TASKS.names()
 NEEDLES = [task for task in TASKS if task.startswith("niah")]
-NEEDLE = re.compile(r"One of the special magic (\w+) for (\S+) is: (\S+?)\.")
+WORDS = WordList("three", ("ash", "oak"), ("old", "tall"), ("grow",))
+NEEDLE = re.compile(r"One of the special magic (\w+) for (.+?) is: (\S+?)\.")
 HIDDEN = {
     "niah_single_1": 1,
     "niah_single_2": 1,
@@ -70,6 +72,7 @@ def test_the_tasks_are_the_eleven_of_the_paper_in_its_groups() -> None:
 def test_a_sample_keeps_its_length_and_fills_it(task: str, length: int) -> None:
     for sample in ruler_samples(task, words_tokenizer, length, 3):
         assert sample.prompt_tokens == len(sample.prompt.split())
+        assert sample.prompt == sample.question + sample.prefix
         used = sample.prompt_tokens + sample.max_new_tokens
         assert used <= length
         assert used > 0.8 * length or task == "fwe"
@@ -130,6 +133,14 @@ def test_each_needle_that_is_asked_stands_once_and_answers_as_it_says(task: str)
         order = sorted(range(len(places)), key=places.__getitem__)
         assert order == sorted(range(len(places)), key=sample.depths.__getitem__)
         assert all(0 <= depth <= 1 for depth in sample.depths)
+
+
+def test_no_distractor_has_the_key_that_is_asked() -> None:
+    """Also where there are but four keys."""
+    for sample in draw("niah_multikey_2", 512, 4, words=WORDS):
+        found = NEEDLE.findall(context(sample))
+        (asked,) = {key for _, key, value in found if value in sample.answers}
+        assert sum(key == asked for _, key, _ in found) == 1
 
 
 def test_needles_stand_at_all_depths() -> None:
@@ -253,7 +264,7 @@ def test_samples_in_a_cache_are_found_again_and_others_are_not(
     task = type(RULER_TASKS.get("niah_single_1"))
     monkeypatch.setattr(task, "draft", lambda *_: pytest.fail("drawn again"))
     assert draw("niah_single_1", 512, 3, cache=tmp_path / "samples") == first
-    for other in ({"seed": 1}, {"words": word_list("own list")}, {"count": 4}):
+    for other in ({"seed": 1}, {"words": WORDS}, {"count": 4}):
         with pytest.raises(pytest.fail.Exception, match="drawn again"):
             draw("niah_single_1", 512, **{"count": 3, "cache": tmp_path / "samples", **other})
     with pytest.raises(pytest.fail.Exception, match="drawn again"):

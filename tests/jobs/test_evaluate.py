@@ -61,6 +61,7 @@ def run_program(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(stopped.value.code or 0)
 
 
+@pytest.mark.slow
 def test_an_evaluation_leaves_a_whole_run(folder: Path, tmp_path: Path) -> None:
     result = evaluate(evaluate_config(small(folder)), tmp_path / "run")
     kinds = [type(record) for record in result.records]
@@ -99,6 +100,7 @@ def test_a_finished_run_is_only_read_and_another_config_is_refused(
         evaluate(other, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_is_continued_where_it_stopped(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +144,7 @@ evaluate(evaluate_config({table!r}), Path(sys.argv[1]), progress=progress)
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 def test_the_program_prints_one_table_and_says_what_it_measured(
     folder: Path,
     tmp_path: Path,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import product
+from inspect import unwrap
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from statespan.memory.reference import reference_attention
 from statespan.memory.state import SpanState
 
 PREFILLS = [0, 1, 5, 31, 32, 33, 64, 100]
-PIECES = [*[1] * 10, 2, 3, 7, 40]
+PIECES = [*[1] * 9, 2, 3, 7, 40]
 SUMMARIES = ["attention", "key", "value", "landmark", "bound"]
 
 
@@ -102,9 +103,9 @@ def test_pieces_are_the_whole_for_every_causal_selection(selection: str, summary
 @pytest.mark.parametrize("share", ["head", "kv_group", "layer"])
 @pytest.mark.parametrize("selection", ["previous", "running", "token"])
 def test_pieces_are_the_whole_for_every_way_to_share(selection: str, share: str) -> None:
-    for kv_heads, local in product((1, 2, 4), (0, 12)):
+    for kv_heads, local in ((1, 12), (4, 0)):
         config = config_of(selection=selection, summary="key", share=share, local=local)
-        assert_pieces_are_the_whole(config, [5, 64], kv_heads=kv_heads, value_dim=5)
+        assert_pieces_are_the_whole(config, [64], kv_heads=kv_heads, value_dim=5)
 
 
 @pytest.mark.parametrize("rule", ["recency", "random", "all", "none"])
@@ -112,10 +113,10 @@ def test_pieces_are_the_whole_for_every_way_to_share(selection: str, share: str)
 def test_pieces_are_the_whole_for_every_rule_that_reads_no_scores(
     selection: str, rule: str
 ) -> None:
-    for local, keep_first in ((0, 0), (12, 1)):
+    for local, keep_first, prefill in ((0, 0, 33), (12, 1, 64)):
         config = config_of(selection=selection, rule=rule, local=local, keep_first=keep_first)
         assert config.causal
-        assert_pieces_are_the_whole(config, [0, 33, 100])
+        assert_pieces_are_the_whole(config, [prefill])
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_pieces_are_the_whole_for_every_rule_that_reads_no_scores(
     ],
 )
 def test_pieces_are_the_whole_for_baselines_and_extremes(config: Attention) -> None:
-    assert_pieces_are_the_whole(config)
+    assert_pieces_are_the_whole(config, [0, 33])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -168,11 +169,9 @@ def padding(kind: str, length: int) -> Tensor:
 @pytest.mark.parametrize("selection", ["previous", "running", "token"])
 def test_padding_is_as_if_it_were_not_there(selection: str, kind: str, offload: str | None) -> None:
     for prefill, (local, keep_first), rule in (
-        (0, (0, 0), "top_k"),
-        (64, (0, 1), "top_k"),
-        (100, (12, 0), "top_k"),
-        (33, (3, 1), "random"),
-        (40, (12, 0), "none"),
+        (0, (0, 1), "top_k"),
+        (70, (12, 0), "top_k"),
+        (33, (3, 1), "none"),
     ):
         config = config_of(selection=selection, rule=rule, local=local, keep_first=keep_first)
         pieces = [prefill, *PIECES]
@@ -194,6 +193,7 @@ def test_padding_is_as_if_it_were_not_there_for_baselines(config: Attention) -> 
     torch.testing.assert_close(output, whole, rtol=1e-10, atol=1e-10)
 
 
+@settings(max_examples=25)
 @given(
     cuts=st.lists(st.integers(0, 150), max_size=8),
     selection=st.sampled_from(["previous", "running", "token"]),
@@ -216,8 +216,7 @@ def test_it_does_not_matter_where_a_pass_is_cut(
     inputs = draw(150)
     real = torch.rand(2, 150, generator=torch.Generator().manual_seed(seed)) < (1 + seed) / 4
     whole = span_attention(*inputs, config, documents=real.long() - 1)
-    edges = [0, *sorted(cuts), 150]
-    pieces = [last - first for first, last in zip(edges, edges[1:], strict=False)]
+    pieces = [last - first for first, last in pairwise([0, *sorted(cuts), 150])]
     output = extend_by(SpanState(config, offload=offload), inputs, pieces, real=real)
     torch.testing.assert_close(output, whole, rtol=1e-10, atol=1e-10)
 
@@ -249,7 +248,7 @@ def test_a_selection_that_is_not_causal_takes_one_call() -> None:
 
 @pytest.mark.parametrize("wrap", [False, True])
 def test_shifted_attention_has_no_decoding(wrap: bool) -> None:
-    with pytest.raises(ConfigError, match="ShiftedAttention.* cannot be decoded"):
+    with pytest.raises(ConfigError, match=r"ShiftedAttention.* cannot be decoded"):
         SpanState(ShiftedAttention(16, wrap=wrap))
 
 
@@ -284,8 +283,9 @@ def test_tokens_that_do_not_fit_are_refused(change: Any, message: str) -> None:
     state, inputs = SpanState(config_of()), draw(50)
     extend_by(state, inputs, [40])
     query, key, value = (tensor[:, :, 40:] for tensor in inputs)
+    extend = unwrap(SpanState.extend)  # without the checks of shapes that tests put around it
     with pytest.raises(InputError, match=message):
-        state.extend(*change(query, key, value))
+        extend(state, *change(query, key, value))
     with pytest.raises(InputError, match="real must be bool"):
-        state.extend(query, key, value, real=torch.ones(2, 3, dtype=torch.bool))
+        extend(state, query, key, value, real=torch.ones(2, 3, dtype=torch.bool))
     assert state.length == 40

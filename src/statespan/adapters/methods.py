@@ -74,8 +74,8 @@ def hylora(
         >>> config = hylora(model)
         >>> sorted(config.target_modules)[0], config.r, config.lora_alpha
         ('model.layers.1.self_attn.k_proj', 32, 64)
-        >>> config.modules_to_save[1:3]
-        ['model.layers.0.input_layernorm', 'model.layers.0.mamba.conv1d']
+        >>> config.modules_to_save[0], config.modules_to_save[-1]
+        ('model.embed_tokens', 'model.final_layernorm')
     """
     _check(model, rank, alpha, method)
     parts = _parts(method, embeddings, ssm_projections, convolutions_only)

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from statespan.cli import compile as compiler
-from statespan.cli import doctor, evaluate, judge, languages, pretrain, probe
+from statespan.cli import doctor, evaluate, extend, judge, languages, pretrain, probe
 from statespan.errors import StatespanError
 
 __all__ = ["app", "main"]
@@ -33,6 +33,7 @@ app.command("compile")(compiler.compile_language)
 app.command("certify")(compiler.certify)
 app.command("probe")(probe.probe)
 app.command("pretrain")(pretrain.pretrain)
+app.command("extend")(extend.extend)
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 

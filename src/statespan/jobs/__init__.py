@@ -2,6 +2,9 @@
 
 from statespan.jobs.evaluate import EvaluateResult, evaluate, resume_evaluate
 from statespan.jobs.evaluate_config import EvaluateConfig, evaluate_config
+from statespan.jobs.extend import ExtendResult, extend, resume_extend
+from statespan.jobs.extend_config import ExtendConfig, extend_config
+from statespan.jobs.extend_default import default_extension, launch_config
 from statespan.jobs.pretrain import PretrainResult, pretrain, resume_pretrain
 from statespan.jobs.pretrain_config import MeasurementConfig, PretrainConfig, pretrain_config
 from statespan.jobs.probe import ProbeResult, probe, resume_probe
@@ -13,6 +16,8 @@ __all__ = [
     "EvaluateConfig",
     "EvaluateResult",
     "EvaluationConfig",
+    "ExtendConfig",
+    "ExtendResult",
     "MeasurementConfig",
     "PretrainConfig",
     "PretrainResult",
@@ -20,14 +25,19 @@ __all__ = [
     "ProbeResult",
     "SweepConfig",
     "SweepResult",
+    "default_extension",
     "evaluate",
     "evaluate_config",
+    "extend",
+    "extend_config",
     "is_sweep",
+    "launch_config",
     "pretrain",
     "pretrain_config",
     "probe",
     "probe_config",
     "resume_evaluate",
+    "resume_extend",
     "resume_pretrain",
     "resume_probe",
     "resume_sweep",

@@ -53,13 +53,13 @@ def agreed(count: Count) -> Count:
     return int(count[0])
 
 
-def chosen_rows(count: Count, rows: Int[Tensor, " chosen"]) -> Count:
+def chosen_rows(count: Count, rows: Tensor) -> Count:
     """Return the numbers of some rows."""
     return count if isinstance(count, int) else agreed(count[rows.cpu()])
 
 
-def positions(first: Count, width: int, device: torch.device) -> Int[Tensor, "#row entry"]:
-    """Return `width` numbers from `first` on, row by row."""
+def positions(first: Count, width: int, device: torch.device) -> Tensor:
+    """Return `width` numbers from `first` on, row by row: (row or 1, entry)."""
     steps = torch.arange(width, device=device)
     if isinstance(first, int):
         return (steps + first)[None]
@@ -138,10 +138,8 @@ class RowBuffer:
         index = positions(offset, width, stretch.device).clamp_max(stretch.shape[2] - 1)
         return pick(stretch, index)
 
-    def place_of(
-        self, index: Int[Tensor, "row wanted_head decision group"], size: int
-    ) -> Int[Tensor, "row wanted_head decision group"]:
-        """Return where groups of `size` entries are among those of all rows and heads.
+    def place_of(self, index: Tensor, size: int) -> Tensor:
+        """Return where groups (row, wanted_head, decision, group) are among those of all heads.
 
         Several wanted heads, one after the other, may read the same head.
         """
@@ -152,7 +150,7 @@ class RowBuffer:
         owner = owner.view(rows, heads).repeat_interleave(index.shape[1] // heads, dim=1)
         return owner[:, :, None, None] + index.to(device)
 
-    def groups(self, places: Int[Tensor, "row wanted_head decision group"], size: int) -> Tensor:
+    def groups(self, places: Tensor, size: int) -> Tensor:
         """Return groups of `size` entries: (row, wanted_head, decision, group * size, width).
 
         The next call of the same size writes over what it returns: a step need not ask for memory.
@@ -165,7 +163,7 @@ class RowBuffer:
         torch.index_select(source, 0, places.flatten(), out=self._found)
         return self._found.view(*places.shape[:3], -1, width)
 
-    def select(self, rows: Int[Tensor, " chosen"], end: Count) -> None:
+    def select(self, rows: Tensor, end: Count) -> None:
         """Keep some rows, in the order given, with their entries before `end`."""
         used = largest(end - self.start)
         old, self.start = self.data, chosen_rows(self.start, rows)
@@ -204,7 +202,7 @@ class RowBuffer:
         return buffer
 
 
-def pick(data: Tensor, index: Int[Tensor, "row entry"]) -> Tensor:
+def pick(data: Tensor, index: Tensor) -> Tensor:
     """Return entries (row, head, entry, width) by their columns, which differ from row to row."""
     rows = torch.arange(data.shape[0], device=data.device)[:, None]
     return data[rows, :, index].transpose(1, 2)

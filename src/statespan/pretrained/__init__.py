@@ -1,6 +1,7 @@
 """The one door to pretrained models of Hugging Face's `transformers`."""
 
 from statespan.pretrained.acceleration import Acceleration, accelerate, decelerate
+from statespan.pretrained.assets import embedded_hybrid, embedded_novels
 from statespan.pretrained.span import (
     AttentionSetting,
     Extension,
@@ -8,6 +9,7 @@ from statespan.pretrained.span import (
     attention_setting,
     disable,
     enable,
+    watch,
 )
 
 __all__ = [
@@ -19,5 +21,8 @@ __all__ = [
     "attention_setting",
     "decelerate",
     "disable",
+    "embedded_hybrid",
+    "embedded_novels",
     "enable",
+    "watch",
 ]

@@ -12,7 +12,7 @@ from statespan.pretrained.structure import structure
 
 __all__ = ["PositionScaling", "context_length", "default_scaling", "stretch_positions"]
 
-PositionScaling = Literal["none", "linear", "dynamic", "yarn"]
+PositionScaling = Literal["none", "linear", "yarn"]
 
 
 def context_length(model: nn.Module) -> int | None:
@@ -72,7 +72,7 @@ def _rotary_parameters(model: nn.Module) -> dict[str, Any]:
     if not any(name.endswith("inv_freq") for name, _ in outer.named_buffers()):
         return {}
     is_one = isinstance(parameters, dict) and "rope_type" in parameters
-    return dict(parameters) if is_one else {}
+    return dict(parameters) if is_one and parameters else {}
 
 
 def _renew(outer: Any, config: Any) -> None:

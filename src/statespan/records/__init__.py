@@ -11,6 +11,7 @@ from statespan.records.evaluations import (
     RecallRecord,
     RulerRecord,
 )
+from statespan.records.extensions import ExtensionRecord
 from statespan.records.records import (
     BinRecord,
     EndRecord,
@@ -24,6 +25,7 @@ from statespan.records.records import (
     TokensRecord,
     TrainingRecord,
 )
+from statespan.records.retrievals import RetrievalRecord
 from statespan.records.run_directory import RunDirectory
 from statespan.records.storage import read_bytes, write_atomically
 
@@ -31,6 +33,7 @@ __all__ = [
     "BinRecord",
     "EndRecord",
     "EvaluationRecord",
+    "ExtensionRecord",
     "HarnessRecord",
     "HeldOutRecord",
     "LengthRecord",
@@ -43,6 +46,7 @@ __all__ = [
     "RecallRecord",
     "RecognitionRecord",
     "Record",
+    "RetrievalRecord",
     "RulerRecord",
     "RunDirectory",
     "RunRecord",

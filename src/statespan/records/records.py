@@ -7,6 +7,8 @@ from typing import TypeAlias
 import msgspec
 
 from statespan.records.evaluations import EvaluationRecord
+from statespan.records.retrievals import RetrievalRecord
+from statespan.records.extensions import ExtensionRecord
 
 __all__ = [
     "BinRecord",
@@ -206,4 +208,6 @@ Record: TypeAlias = (
     | TokensRecord
     | HeldOutRecord
     | EvaluationRecord
+    | RetrievalRecord
+    | ExtensionRecord
 )

@@ -8,6 +8,7 @@ from statespan.report.evaluation_tables import (
     ruler_average,
 )
 from statespan.report.plots import draw_accuracy
+from statespan.report.retrieval_plots import draw_retrievals
 from statespan.report.tables import (
     bin_table,
     median_bins,
@@ -21,6 +22,7 @@ __all__ = [
     "draw_accuracy",
     "draw_perplexity",
     "draw_recall",
+    "draw_retrievals",
     "draw_ruler",
     "evaluation_line",
     "evaluation_notes",

@@ -62,7 +62,7 @@ def chunked_cross_entropy(
     total: Tensor = hidden.new_zeros((), dtype=torch.float32)
     for begin in range(0, targets.shape[1], size):
         part = slice(begin, begin + size)
-        arguments = (causal, kind, tokens[:, part], hidden[:, part], targets[:, part])
+        arguments = (causal, kind, tokens[:, :-1][:, part], hidden[:, part], targets[:, part])
         total = total + checkpoint(_piece_loss, *arguments, use_reentrant=False)
     return total
 

@@ -64,10 +64,11 @@ def ruler_samples(
         StorageError: the cache cannot be read or written.
 
     Example:
-        >>> words = lambda text: {"input_ids": text.split()}
-        >>> sample = ruler_samples("niah_single_1", words, 512, 1)[0]
+        >>> tokenizer = lambda text: {"input_ids": text.split()}
+        >>> own = word_list("own list")
+        >>> sample = ruler_samples("niah_single_1", tokenizer, 512, 1, words=own)[0]
         >>> sample.prompt_tokens, sample.max_new_tokens, sample.units
-        (369, 128, 16)
+        (381, 128, 17)
         >>> sample.answers[0] in sample.question
         True
     """

@@ -3,6 +3,7 @@
 from statespan.pretrained.span.diagnosis import Diagnosis, diagnose
 from statespan.pretrained.span.extension import Extension, attention, disable, enable
 from statespan.pretrained.span.setting import AttentionSetting, attention_setting
+from statespan.pretrained.span.watching import watch
 
 __all__ = [
     "AttentionSetting",
@@ -13,4 +14,5 @@ __all__ = [
     "diagnose",
     "disable",
     "enable",
+    "watch",
 ]

@@ -17,9 +17,9 @@ from transformers.cache_utils import (
 )
 
 from statespan.errors import InputError
-from statespan.memory import Attention
-from statespan.memory.state import SpanState
+from statespan.memory import Attention, SpanState
 from statespan.pretrained.span.passes import HERE
+from statespan.pretrained.span.trace import Trace
 
 __all__ = ["REPLACED", "SpanHybridLayer", "SpanLayer", "adopt", "check_cache"]
 
@@ -33,6 +33,8 @@ class SpanLayer(DynamicLayer):  # type: ignore[misc]
 
     is_running: bool = False
     """Whether a forward pass of an extended model is under way with this layer."""
+    trace: Trace | None = None
+    """All tokens of the state, while somebody watches."""
 
     def hold(self, state: SpanState) -> SpanLayer:
         """Begin with `state`, an empty one; return the layer itself."""
@@ -63,26 +65,35 @@ class SpanLayer(DynamicLayer):  # type: ignore[misc]
     def reset(self) -> None:
         super().reset()
         self.state.reset()
+        self.trace = None
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         super().reorder_cache(beam_idx)
         if self.get_seq_length():
             self.state.reorder(beam_idx)
+            self._trace_rows(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        super().batch_repeat_interleave(repeats)
         if self.get_seq_length():
+            rows = torch.arange(len(self.keys)).repeat_interleave(repeats)
             self.state.repeat(repeats)
+            self._trace_rows(rows)
+        super().batch_repeat_interleave(repeats)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         super().batch_select_indices(indices)
         if self.get_seq_length():
             self.state.select(indices)
+            self._trace_rows(indices)
 
     def crop(self, tokens_to_remove: int) -> None:
         super().crop(tokens_to_remove)  # refuses what is not negative
         if tokens_to_remove:
             self.state.crop(max(0, self.get_seq_length() + tokens_to_remove))
+            self.trace = self.trace and self.trace.crop(self.state.length)
+
+    def _trace_rows(self, rows: Tensor) -> None:
+        self.trace = self.trace and self.trace.select(rows.to(self.trace.real.device))
 
 
 class SpanHybridLayer(SpanLayer, LinearAttentionAndFullAttentionLayer):  # type: ignore[misc]

@@ -26,12 +26,15 @@ def bound(decoder: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
-def check_call(decoder: nn.Module, call: Mapping[str, Any]) -> None:
+def check_call(decoder: nn.Module, call: Mapping[str, Any], tokens: Tensor) -> None:
     """Refuse what an extended model cannot do, before it does anything.
 
     Raises:
-        InputError: a prepared mask, attention in both directions, or attention weights are asked.
+        InputError: there are no tokens, or a prepared mask, attention in both directions or
+            attention weights are asked for.
     """
+    if not tokens.numel():
+        raise InputError(f"the input must hold a token, got the shape {list(tokens.shape)}.")
     mask = call.get("attention_mask")
     if mask is not None and getattr(mask, "ndim", 0) != 2:
         came = f"{list(mask.shape)}" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"

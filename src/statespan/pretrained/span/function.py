@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from statespan.errors import InputError
-from statespan.memory import span_attention
+from statespan.memory import Choice, chosen_blocks, span_attention
 from statespan.pretrained.span.cache import SpanLayer
 from statespan.pretrained.span.passes import HERE, Pass
+from statespan.pretrained.span.trace import Trace, choices_since
 
 __all__ = ["attend"]
 
@@ -40,31 +43,32 @@ def attend(
     A layer whose mask is a stock one, since it slides or its model is not extended, attends as
     `transformers` does.
     """
+    _check_extras(module, kwargs)
     if not isinstance(attention_mask, Pass):
         stock: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
         return stock
-    _check(module, query, key, dropout=dropout, extras=kwargs)
     cache = HERE.take_cache()
-    if cache is None:
-        outputs = _attend_at_once(query, key, value, attention_mask, scaling)
-    else:
-        outputs = _continue(cache, query, key, value, attention_mask, scaling)
+    _check(module, query, key, dropout=dropout)
+    attend_here = _attend_at_once if cache is None else partial(_continue, cache)
+    outputs = attend_here(query, key, value, attention_mask, scaling)
     return outputs.transpose(1, 2).contiguous(), None
 
 
 def _attend_at_once(
     query: Tensor, key: Tensor, value: Tensor, current: Pass, scaling: float | None
 ) -> Tensor:
-    documents = current.documents
-    where = {
+    documents, layer = current.documents, HERE.layer
+    where: dict[str, Any] = {
         "scaling": scaling,
         "documents": None if documents is None else documents.to(query.device),
         "step": current.step,
-        "layer": HERE.layer,
+        "layer": layer,
     }
     outputs: Tensor = span_attention(query, key, value, current.config, **where)
+    if current.watchers and HERE.current is current:  # and not when a checkpoint is run again
+        _tell(current, layer, chosen_blocks(query, key, value, current.config, **where))
     return outputs
 
 
@@ -76,27 +80,51 @@ def _continue(
     current: Pass,
     scaling: float | None,
 ) -> Tensor:
-    documents = current.documents
+    documents, begin = current.documents, cache.get_seq_length()
     real = None if documents is None else (documents >= 0).to(query.device)
     outputs: Tensor = cache.state.extend(query, key, value, scaling=scaling, real=real)
+    if not current.watchers:
+        cache.trace = None
+        return outputs
+    if real is None:
+        real = torch.ones_like(query[:, 0, :, 0], dtype=torch.bool)
+    more = Trace(query.detach(), key.detach(), value.detach(), real, scaling)
+    cache.trace = _watched(cache, begin).extended(more) if begin else more
+    layer, step = HERE.layer, current.step
+    _tell(current, layer, choices_since(cache.trace, begin, current.config, step=step, layer=layer))
     return outputs
 
 
-def _check(
-    module: nn.Module, query: Tensor, key: Tensor, *, dropout: float, extras: Mapping[str, Any]
-) -> None:
-    """Refuse what the model asks of its attention and this one cannot do."""
+def _watched(cache: SpanLayer, begin: int) -> Trace:
+    if cache.trace is None or len(cache.trace) != begin:
+        raise InputError(
+            f"this cache holds {begin} tokens from before statespan.watch, whose queries are not "
+            "there any more; begin to watch before the first of them."
+        )
+    return cache.trace
+
+
+def _tell(current: Pass, layer: int, choices: list[Choice]) -> None:
+    for watcher in current.watchers:
+        watcher(layer, choices)
+
+
+def _check_extras(module: nn.Module, extras: Mapping[str, Any]) -> None:
+    """Refuse what the model asks of its attention and neither this nor the stock one does."""
     for name, what in UNKNOWN.items():
         if extras.get(name) is not None:
             raise InputError(
                 f"{type(module).__name__} {what}, which span-expanded attention does not do; "
                 "use the model as it is, by statespan.disable(model)."
             )
+
+
+def _check(module: nn.Module, query: Tensor, key: Tensor, *, dropout: float) -> None:
     if dropout:
         raise InputError(
             f"attention dropout must be 0 with span-expanded attention, got {dropout}; set "
-            "model.config.attention_dropout = 0 before the model is made, or attention_dropout = 0 "
-            "in its attention modules."
+            "attention_dropout = 0 in the attention modules, and in the config before a model is "
+            "made."
         )
     if query.shape[2] != key.shape[2]:
         raise InputError(

@@ -74,7 +74,7 @@ class PassBegin:
         _check_implementation(decoder)
         if call.get("past_key_values") is not None:
             check_cache(call["past_key_values"], self.plan.kinds)
-        check_call(decoder, call)
+        check_call(decoder, call, tokens)
         documents = documents_in(call, tokens)
         trains = decoder.training and torch.is_grad_enabled()
         step = self.step if trains else 0

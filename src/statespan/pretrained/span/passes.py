@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from jaxtyping import Int
 from torch import Tensor
 
-from statespan.memory import Attention
+from statespan.memory import Attention, Choice
 
 if TYPE_CHECKING:
     from statespan.pretrained.span.cache import SpanLayer
 
 __all__ = ["HERE", "Here", "Pass", "Watcher"]
 
-Watcher: TypeAlias = Callable[[list[Any]], None]
-"""Takes what one layer has chosen in one pass."""
+Watcher: TypeAlias = Callable[[int, list[Choice]], None]
+"""Takes the number of a layer and what it has chosen in one pass."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from inspect import isclass, signature
+from inspect import isclass
 from typing import Any
 
 from torch import nn
@@ -71,7 +71,7 @@ def plan_extension(model: nn.Module) -> Plan:
     prefix = prefix and f"{prefix}."
     parts = structure(model)
     found = [layer for layer in parts.attentions if layer.path.startswith(prefix)]
-    _check_decoder(decoder, found)
+    _check_decoder(decoder, found, parts)
     layers = [layer for layer in found if layer.sliding_window is None] or found
     numbered = _numbered(decoder, layers, prefix)
     return Plan(
@@ -124,17 +124,18 @@ def model_of(model: nn.Module) -> PreTrainedModel:
     )
 
 
-def _check_decoder(decoder: PreTrainedModel, layers: list[AttentionLayer]) -> None:
+def _check_decoder(
+    decoder: PreTrainedModel, layers: list[AttentionLayer], parts: Structure
+) -> None:
     name = type(decoder).__name__
     if not layers:
         raise InputError(f"{name} has no attention layer, so there is nothing to extend.")
     if any(not layer.is_causal for layer in layers):
         raise InputError(f"{name} attends in both directions; span-expanded attention is causal.")
-    if "past_key_values" not in signature(type(decoder).forward).parameters:
+    if parts.mixers and all(layer.sliding_window for layer in layers):
         raise InputError(
-            f"{name} keeps the past of its sliding attention in its own modules and not in a "
-            "cache, so there is no attention to the whole past that blocks could stand for; "
-            "use it as it is."
+            f"all attention of {name} slides, and a recurrence carries what is older, so there is "
+            "no attention to the whole past that blocks could stand for; use the model as it is."
         )
     own = _own_cache(decoder)
     if own is not None:

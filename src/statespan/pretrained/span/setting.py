@@ -112,7 +112,8 @@ def _to_plain(attention: Attention) -> dict[str, Any]:
 def _from_plain(plain: dict[str, Any] | None) -> Attention | None:
     if plain is None:
         return None
-    values = dict(plain)
+    # JSON has no tuples.
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
     name = values.pop("kind", "SpanAttention")
     if name not in KINDS:
         raise ConfigError(f"the model's config names the attention {name!r}. {suggest(name, KINDS)}")

@@ -36,7 +36,7 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             answer, beside one that is.
         first_limit: documents that are no prose have at most so many tokens at the first step.
         growth: the share of the steps after which the share of prose has grown to `prose`, and the
-            limit to the whole context, both as the square of the steps done.
+            limit to the whole context, both as the cube of the steps done.
     """
 
     prose: Share = 0.5
@@ -65,7 +65,7 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return self.first_prose + self._grown(step, steps) * (self.prose - self.first_prose)
 
     def _grown(self, step: int, steps: int) -> float:
-        return 1.0 if step >= self.growth * steps else (step / (self.growth * steps)) ** 2
+        return 1.0 if step >= self.growth * steps else (step / (self.growth * steps)) ** 3
 
 
 @final

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import final
@@ -21,8 +21,11 @@ SENTENCE_END = re.compile(r"[.!?][\"'”’)]*\s+")
 WORD = re.compile(r"(?<=[a-z] )[a-z]{4,9}(?= )")
 WORDS_FROM = 200_000
 """Characters at the beginning of a novel whose words count."""
+BROKEN = 100
+"""Characters of the longest line where lines are broken to a width."""
 FEWEST_CHARACTERS = 4_000
 FEWEST_WORDS = 24
+FREQUENT, ANY_WORD = 1_000, 0.25
 
 
 def read_prose(folder: Path) -> Prose:
@@ -45,20 +48,31 @@ def read_prose(folder: Path) -> Prose:
 
 def _read_novel(path: Path) -> str:
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not UTF-8: byte {error.start} does not fit. Convert it, for example with "
             f"iconv -f latin1 -t utf8."
         ) from error
-    lines = (" ".join(line.split()) for line in text.splitlines())
-    novel = "\n".join(line for line in lines if line)
+    novel = "\n".join(_paragraphs(text))
     if len(novel) < FEWEST_CHARACTERS:
         raise InputError(
             f"{path} has {len(novel)} characters of text, fewer than the {FEWEST_CHARACTERS} that "
             "a document can take: leave it out."
         )
     return novel
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yield the paragraphs without blanks beside each other: lines, or what empty lines part.
+
+    They are what empty lines part where no line is long, for then the lines were broken.
+    """
+    is_broken = max(map(len, text.splitlines()), default=0) <= BROKEN
+    for part in text.split("\n\n") if is_broken else text.splitlines():
+        paragraph = " ".join(part.split())
+        if paragraph:
+            yield paragraph
 
 
 @final
@@ -108,12 +122,13 @@ class Prose:
         return found[:count]
 
     def word(self, *, rng: Random) -> str:
-        """Return one of `words`: of the first ten as often as of the next ninety, and so on.
+        """Return one of the thousand most frequent of `words`, or, one time in four, any of them.
 
-        So words that a model has often met, and learns to tell apart early, are drawn often, and
-        yet all of them are drawn.
+        So a model soon tells most of the words apart that it has to recall, and a short document
+        has hardly a word twice.
         """
-        return self.words[int(len(self.words) ** rng.random()) - 1]
+        count = len(self.words) if rng.random() < ANY_WORD else min(FREQUENT, len(self.words))
+        return self.words[rng.randrange(count)]
 
     def distinct_words(self, count: int, *, rng: Random) -> list[str]:
         """Return `count` different words, drawn like one; at most half as many as there are."""

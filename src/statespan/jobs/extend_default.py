@@ -1,0 +1,62 @@
+"""What ships with the package: a small hybrid, a novel, and how processes are launched."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any
+
+from statespan.errors import InputError, UnknownNameError
+
+__all__ = ["default_extension", "launch_config"]
+
+NOVEL = "assets/novels/moby-dick.txt"
+NOTHING = (
+    "this installation ships no model to extend: name one, as in\n"
+    "  statespan extend MODEL --text FOLDER --length 4096"
+)
+LENGTHENED = 8
+"""How many times the length that the shipped hybrid was trained on."""
+
+
+def default_extension() -> dict[str, Any]:
+    """Return the table of the default extension: the shipped hybrid, on a shipped novel.
+
+    Raises:
+        InputError: this installation ships no model.
+    """
+    text = Path(str(resources.files("statespan"))) / NOVEL
+    try:
+        assets: Any = import_module("statespan.pretrained.assets")
+        folder = Path(assets.embedded_hybrid())
+    except ImportError as error:
+        raise InputError(NOTHING) from error
+    if not folder.is_dir() or not text.is_file():
+        raise InputError(NOTHING)
+    return {
+        "model": str(folder),
+        "text": str(text),
+        "length": LENGTHENED * _trained_length(folder),
+        "training": {"threads": 2},
+        "evaluation": {"threads": 2, "batch_size": 4},
+    }
+
+
+def launch_config(name: str) -> Path:
+    """Return the shipped file for `accelerate launch --config_file`: "fsdp2" or "deepspeed".
+
+    Raises:
+        UnknownNameError: there is no such file.
+    """
+    folder = Path(str(resources.files("statespan.jobs") / "launch"))
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise UnknownNameError("launch config", name, known)
+    return folder / f"{name}.yaml"
+
+
+def _trained_length(folder: Path) -> int:
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    length: int = config["max_position_embeddings"]
+    return length
