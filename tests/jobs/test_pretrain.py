@@ -34,8 +34,9 @@ from statespan.records import (
     TokensRecord,
 )
 
-WORDS = [f"{first}{last}" for first in ("amber", "brown", "cold", "dark", "empty") for last in (
-    "house", "river", "evening", "morning", "hill", "road", "tree", "wood", "field", "gate")]  # fmt: skip
+COLORS = ("amber", "brown", "cold", "dark", "empty")
+PLACES = ("house", "river", "evening", "morning", "hill", "road", "tree", "wood", "field", "gate")
+WORDS = [color + place for color in COLORS for place in PLACES]
 TINY: dict[str, Any] = {
     "context": 128,
     "vocab_size": 300,
@@ -252,9 +253,7 @@ def test_a_run_is_not_overwritten(texts: dict[str, str], tmp_path: Path) -> None
         run(texts, tmp_path / "run")
 
 
-def test_text_that_changed_since_stops_a_resumed_run(
-    texts: dict[str, str], tmp_path: Path
-) -> None:
+def test_text_that_changed_since_stops_a_resumed_run(texts: dict[str, str], tmp_path: Path) -> None:
     result = run(texts, tmp_path / "run")
     (result.directory / "records.jsonl").unlink()
     Path(texts["text"], "another.txt").write_text(novel("another"), "utf-8")

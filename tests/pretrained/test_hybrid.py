@@ -1,4 +1,4 @@
-"""A hybrid from random weights: drawn from one generator, packed as if alone, and ready to recall."""
+"""A hybrid from random weights: drawn from one generator, and packed as if alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def test_weights_depend_on_the_generator_alone() -> None:
     before = torch.random.get_rng_state()
     first, same, other = build(), build(), build(seed=1)
     assert torch.equal(torch.random.get_rng_state(), before)
-    for (name, one), two in zip(first.state_dict().items(), same.state_dict().values(), strict=True):
+    for (name, one), two in zip(
+        first.state_dict().items(), same.state_dict().values(), strict=True
+    ):
         assert torch.equal(one, two), name
     assert not torch.equal(first.lm_head.weight, other.lm_head.weight)
 
@@ -68,15 +70,17 @@ def document(length: int, rng: Random) -> EncodedDocument:
 
 
 def test_documents_in_one_row_are_read_as_if_alone() -> None:
-    """This holds forward, and so in the gradients, with padding at the end and without."""
+    """Side by side, in a row with padding at its end, and in one without."""
     model, rng = build(), Random(0)
     accelerate(model)
     rows = [[document(9, rng), document(20, rng), document(3, rng)], [document(40, rng)]]
     packed = target_logits(model, pack_rows(rows, 40, 1.0))
-    alone = torch.cat([
-        target_logits(model, pack_rows([[one]], len(one.tokens), 1.0)) for row in rows for one in row
-    ])  # fmt: skip
-    torch.testing.assert_close(packed, alone, rtol=1e-4, atol=1e-5)
+    alone = [
+        target_logits(model, pack_rows([[one]], len(one.tokens), 1.0))
+        for row in rows
+        for one in row
+    ]
+    torch.testing.assert_close(packed, torch.cat(alone), rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_saved_is_the_rounded_model(tmp_path: Path) -> None:
@@ -101,6 +105,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     ("sizes", "message"),
     [
         ({"layers": 2, "attention_layers": [0, 2]}, "attention_layers must be below"),
+        ({"layers": 2, "attention_layers": [0, 1]}, "must leave a block for Mamba-2"),
         ({"d_model": 24, "heads": 4}, "model.heads must divide a quarter of model.d_model"),
         ({"d_model": 10, "heads": 2}, "model.heads must divide"),
         ({"mixer_head_dim": 3}, "model.mixer_head_dim must divide twice model.d_model"),

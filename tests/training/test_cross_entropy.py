@@ -84,13 +84,13 @@ class LargestTensor(TorchDispatchMode):
 
 
 def test_never_more_logits_exist_than_those_of_a_piece() -> None:
-    model, ids = tiny_model("llama", vocab_size=41), tokens(1, 64)
+    model, ids = tiny_model("llama", vocab_size=41), tokens(1, 128)
     with LargestTensor(41) as found:
-        chunked_cross_entropy(model, ids, ids, piece=8).backward()
-    assert found.largest == 8
+        chunked_cross_entropy(model, ids, ids, piece=40).backward()
+    assert found.largest == 40
     with LargestTensor(41) as found:
         model(input_ids=ids, labels=ids).loss.backward()
-    assert found.largest >= 63
+    assert found.largest >= 127
 
 
 def test_a_loss_for_routers_is_refused() -> None:

@@ -21,7 +21,9 @@ PACKAGES = ("statespan", "torch", "transformers", "peft", "accelerate")
 
 ModelArgument: TypeAlias = Annotated[
     Path | None,
-    typer.Argument(help="A folder with a model of transformers, to look at instead.", metavar="MODEL"),
+    typer.Argument(
+        help="A folder with a model of transformers, to look at instead.", metavar="MODEL"
+    ),
 ]
 
 
@@ -225,8 +227,10 @@ def _model_lines(found: Diagnosis) -> list[str]:
 
 
 def _attention_line(part: Attention) -> str:
-    widths = f"{part.key_width}" if part.key_width == part.value_width else (
-        f"{part.key_width} (values {part.value_width})"
+    widths = (
+        f"{part.key_width}"
+        if part.key_width == part.value_width
+        else (f"{part.key_width} (values {part.value_width})")
     )
     facts = [
         f"{part.num_heads} heads, {part.num_kv_heads} of keys and values, of width {widths}",
@@ -240,9 +244,10 @@ def _attention_line(part: Attention) -> str:
 def _enable_lines(found: Diagnosis) -> list[str]:
     if found.refusal is not None:
         return [f"statespan.enable: refused. {found.refusal}"]
+    summaries = ", ".join(found.summaries)
     lines = [
-        f"statespan.enable: {len(found.extended)} attention layers would be extended, by the "
-        f"summaries {', '.join(found.summaries)}",
+        f"statespan.enable: {len(found.extended)} attention layers would be extended",
+        f"  summaries of blocks: {summaries}",
         *(f"  {path}" for path in found.extended),
         *(f"  {path}: as it is, for {reason}" for path, reason in found.kept.items()),
     ]

@@ -87,7 +87,10 @@ def build_trainee(config: ExtendConfig, model: LanguageModel, source: TextSource
     audit(trained, sample, method=None if config.method == "full" else config.method)
     if config.training["gradient_checkpointing"]:
         outer: Any = model_of(trained)
-        outer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with warnings.catch_warnings():
+            # Later versions of transformers call it activation_checkpointing_enable.
+            warnings.simplefilter("ignore", FutureWarning)
+            outer.gradient_checkpointing_enable({"use_reentrant": False})
     return Trainee(trained, extension.extended, packed, stream)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import torch
+
 from statespan.errors import InputError
 from statespan.evaluation.attentions import attending, make_attention
 from statespan.evaluation.language_model import LanguageModel, load_language_model
@@ -128,8 +130,7 @@ def train_extension(
         load_trainable(path, trainee.model)
     attention = train_attention(prepared.config)
     if not isinstance(attention, FullAttention):
-        passes = config.steps * prepared.accelerator.gradient_accumulation_steps
-        mark_trained(plan_extension(trainee.model), attention, passes)
+        mark_trained(plan_extension(trainee.model), attention, config.steps)
     disable(trainee.model)
     trainee.model.eval()
     live = LanguageModel(trainee.model, prepared.base.tokenizer, prepared.base.name)
@@ -141,9 +142,7 @@ def _train(
     prepared: PreparedExtension, trainee: Trainee, directory: RunDirectory, done: int
 ) -> None:
     config, accelerator = training_config(prepared.config), prepared.accelerator
-    # Each step passes as often as it adds gradients up; chunk sizes are drawn by the pass.
-    passes = done * accelerator.gradient_accumulation_steps
-    enable(trainee.model, train_attention(prepared.config), step=passes)
+    enable(trainee.model, train_attention(prepared.config), step=done)
     tuning = FineTuning(
         trainee.model,
         trainee.stream,
@@ -190,7 +189,8 @@ def describe_extension(prepared: PreparedExtension, trainee: Trainee) -> Extensi
 
 
 def _load(config: ExtendConfig) -> LanguageModel:
-    model = load_language_model(Path(config.model), dtype=config.dtype, device=config.device)
+    with torch.random.fork_rng(devices=[]):  # `transformers` draws from the global generator
+        model = load_language_model(Path(config.model), dtype=config.dtype, device=config.device)
     if model.tokenizer is None:
         raise InputError(f"{config.model} needs a tokenizer beside the model, got none.")
     return model

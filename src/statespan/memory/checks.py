@@ -7,7 +7,7 @@ from torch import Tensor
 
 from statespan.errors import InputError
 
-__all__ = ["check_attention", "check_documents"]
+__all__ = ["check_attention", "check_documents", "check_scaling"]
 
 
 def check_attention(query: Tensor, key: Tensor, value: Tensor) -> None:
@@ -65,3 +65,16 @@ def check_documents(documents: Tensor | None, query: Tensor) -> None:
         raise InputError(
             f"documents must be on the device of query, {query.device}, got {documents.device}."
         )
+
+
+def check_scaling(scaling: float | None, dim: int) -> float:
+    """Return the scaling of logits, which is `dim**-0.5` if None is given.
+
+    Raises:
+        InputError: it is not positive and finite.
+    """
+    if scaling is None:
+        return float(dim**-0.5)
+    if not 0 < scaling < float("inf"):
+        raise InputError(f"scaling must be positive and finite, got {scaling}.")
+    return scaling

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from statespan.memory.checks import check_attention, check_documents
+from statespan.memory.checks import check_attention, check_documents, check_scaling
 from statespan.memory.choosing import choose_blocks
 from statespan.memory.documents import Document, list_documents
 from statespan.memory.layout import Layout
@@ -79,7 +79,7 @@ def chosen_blocks(
     if not isinstance(config, SpanAttention) or query.numel() == 0 or value.numel() == 0:
         return []
     selector = config.selector(step=step, layer=layer)
-    factor = query.shape[3] ** -0.5 if scaling is None else scaling
+    factor = check_scaling(scaling, query.shape[3])
     if documents is None:
         documents = torch.zeros_like(query[:, 0, :, 0], dtype=torch.int64)
     found = []

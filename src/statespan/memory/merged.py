@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from statespan.memory.attend import attend, attend_backward, merge_into
 from statespan.memory.dtypes import computing_dtype
+from statespan.memory.parts import Part
 from statespan.memory.plan import Plan
 
 __all__ = ["merged_attention"]
@@ -41,17 +42,7 @@ class _Merged(torch.autograd.Function):
         out = query.new_empty(*query.shape[:3], value.shape[3])
         lse = query.new_empty(*query.shape[:3], 1, dtype=computing_dtype(query))
         for part in plan.parts():
-            queries = part.queries.take(query)
-            keys, values = part.keys.take(key), part.keys.take(value)
-            given = attend(queries, keys, values, part.logits(scaling, query))
-            outs, lses = part.queries.view(out), part.queries.view(lse)
-            more_out = part.queries.untake(given[0], outs)
-            more_lse = part.queries.untake(given[1][..., None], lses)
-            if part.first:
-                outs.copy_(more_out)
-                lses.copy_(more_lse)
-            else:
-                merge_into(outs, lses[..., 0], more_out, more_lse[..., 0])
+            _forward(part, query, key, value, out, lse, scaling)
         # Through the saved tensors, so that checkpointing does not keep the blocks.
         ctx.save_for_backward(query, key, value, out, lse, plan.blocks)
         ctx.layout, ctx.shape, ctx.scaling = plan.layout, plan.shape, scaling
@@ -71,15 +62,40 @@ class _Merged(torch.autograd.Function):
             for tensor in (key, value)
         )
         for part in plan.parts():
-            grads, queries, outs, lses = (
-                part.queries.take(tensor) for tensor in (grad, query, out, lse)
-            )
-            keys, values = part.keys.take(key), part.keys.take(value)
             logits = part.logits(ctx.scaling, query)
-            changes = attend_backward(grads, queries, keys, values, outs, lses[..., 0], logits)
+            changes = attend_backward(
+                part.queries.take(grad),
+                part.queries.take(query),
+                part.keys.take(key),
+                part.keys.take(value),
+                part.queries.take(out),
+                part.queries.take(lse)[..., 0],
+                logits,
+            )
             part.queries.add(of_query, changes[0])
             part.keys.add(of_key, changes[1])
             part.keys.add(of_value, changes[2])
+            del changes, logits  # before the next part takes its memory
         tokens = key.shape[2]
         gradients = (of_query, of_key[:, :, :tokens], of_value[:, :, :tokens])
         return (*(gradient.to(query.dtype) for gradient in gradients), None, None)
+
+
+def _forward(
+    part: Part, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, scaling: float
+) -> None:
+    """Put what one part gives into `out` and `lse`, or merge it with what is there."""
+    given, given_lse = attend(
+        part.queries.take(query),
+        part.keys.take(key),
+        part.keys.take(value),
+        part.logits(scaling, query),
+    )
+    outs, lses = part.queries.view(out), part.queries.view(lse)
+    more_out = part.queries.untake(given, outs)
+    more_lse = part.queries.untake(given_lse[..., None], lses)
+    if part.first:
+        outs.copy_(more_out)
+        lses.copy_(more_lse)
+    else:
+        merge_into(outs, lses[..., 0], more_out, more_lse[..., 0])

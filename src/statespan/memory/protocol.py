@@ -16,8 +16,7 @@ __all__ = ["Attention"]
 
 @runtime_checkable
 class Attention(Protocol):
-    """A kind of attention, of which each row is a document without padding.
-    """
+    """A kind of attention, of which each row is a document without padding."""
 
     @property
     def causal(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from statespan.memory.checks import check_scaling
 from statespan.memory.documents import list_documents
 from statespan.memory.protocol import Attention
 
@@ -32,7 +33,7 @@ def reference_attention(
     What stands at padding must be finite here.
     """
     query, key, value = (tensor.double() for tensor in (query, key, value))
-    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    factor = check_scaling(scaling, query.shape[3])
     mask = visible_mask(
         query, key, value, config, scaling=scaling, documents=documents, step=step, layer=layer
     )
@@ -57,7 +58,7 @@ def visible_mask(
 ) -> Bool[Tensor, "batch head length length"]:
     """Return which query sees which key: inside each document, as `config` says."""
     batch, heads, length, dim = query.shape
-    factor = dim**-0.5 if scaling is None else scaling
+    factor = check_scaling(scaling, dim)
     if documents is None:
         documents = torch.zeros(batch, length, dtype=torch.int64, device=query.device)
     mask = torch.zeros(batch, heads, length, length, dtype=torch.bool, device=query.device)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from statespan.errors import InputError
-from statespan.memory.checks import check_attention, check_documents
+from statespan.memory.checks import check_attention, check_documents, check_scaling
 from statespan.memory.documents import attend_by_document, is_one_document
 from statespan.memory.protocol import Attention
 from statespan.memory.span import SpanAttention
@@ -47,8 +47,8 @@ def span_attention(
         layer: the layer, likewise.
 
     Raises:
-        InputError: a shape, dtype or device does not fit, or a summary in value space is asked for
-            where values are not as wide as queries.
+        InputError: a shape, dtype or device does not fit, the scaling is not positive, or a summary
+            in value space is asked for where values are not as wide as queries.
 
     Example:
         >>> import torch
@@ -60,7 +60,7 @@ def span_attention(
     check_attention(query, key, value)
     check_documents(documents, query)
     check_config(config, key.shape[3], value.shape[3])
-    factor = query.shape[3] ** -0.5 if scaling is None else scaling
+    factor = check_scaling(scaling, query.shape[3])
     if query.numel() == 0 or value.numel() == 0:
         return query.new_zeros(*query.shape[:3], value.shape[3])
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+from typing import Final, final
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from statespan.errors import ConfigError, InputError
+from statespan.memory.choices import Choice
 from statespan.memory.protocol import Attention
+from statespan.memory.span import SpanAttention
 from statespan.memory.span_attention import span_attention
 from statespan.memory.state_compact import Compact
 from statespan.memory.state_config import decoded_as
+from statespan.memory.state_inputs import check_tokens, without_backward
 from statespan.memory.state_pass import Pass
-from statespan.memory.state_rows import RowBuffer, agreed, largest
+from statespan.memory.state_records import ChoiceRecord
+from statespan.memory.state_rows import Count, RowBuffer, agreed, largest
 
 __all__ = ["SpanState"]
 
@@ -38,6 +41,7 @@ class SpanState:
         offload: the device that keeps the keys and values of blocks; only those of the last tokens
             and of retrieved blocks are then on the device of the model. None keeps all of them
             there.
+        record: whether to keep what is retrieved, for `choices`; `recording` changes that.
 
     Raises:
         ConfigError: a config that has no decoding.
@@ -58,8 +62,10 @@ class SpanState:
         layer: int = 0,
         step: int = 0,
         offload: torch.device | str | None = None,
+        record: bool = False,
     ) -> None:
         self.config: Final = config
+        self.recording = record
         self._layer, self._step = layer, step
         self._selector = decoded_as(config).selector(step=step, layer=layer)
         self._offload = None if offload is None else torch.device(offload)
@@ -72,6 +78,8 @@ class SpanState:
         self._real: RowBuffer | None = None
         self._pass: Pass | None = None
         self._ended = False
+        self._record = ChoiceRecord(self._selector)
+        self._heads = 0
 
     @property
     def length(self) -> int:
@@ -90,6 +98,9 @@ class SpanState:
         """Append tokens and return their attention.
 
         Args:
+            query: as `span_attention` takes them, as are `key` and `value`.
+            key: with a head for one or more of the queries'.
+            value: with the heads of the keys.
             scaling: what products of queries and keys are multiplied by; None is D**-0.5.
             real: False for padding, which is not kept and whose output is 0.
 
@@ -97,16 +108,20 @@ class SpanState:
             InputError: shapes that do not fit each other, or the tokens so far.
             ConfigError: there are tokens, and the selection of blocks is not causal.
         """
-        self._check(query, key, value, real)
+        check_tokens(query, key, value, real)
+        if self._length and len(query) != self._rows:
+            raise InputError(f"query must have the {self._rows} rows so far, got {len(query)}.")
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         real = None if real is None or bool(real.all()) else real
         compact = Compact(real, query.shape[2])
         if self._pass is not None:
+            self._pass.check(query, key, value)
             output = self._continued(query, key, value, compact, scaling)
         elif self._ended:
             raise ConfigError(self._refusal())
         else:
             output = self._begun(query, key, value, compact, scaling, real)
+        self._heads = query.shape[1]
         self._note(real, query.shape[0], query.shape[2])
         return output
 
@@ -118,12 +133,15 @@ class SpanState:
         """
         if self._length == 0:
             return
+        if torch.equal(rows.cpu(), torch.arange(self._rows)):
+            return
         if rows.ndim != 1 or bool(((rows < 0) | (rows >= self._rows)).any()):
             raise InputError(f"rows must be from 0 to {self._rows - 1}, got {rows.tolist()}.")
         if self._real is not None:
             self._real.select(rows, self._length)
         if self._pass is not None:
             self._pass.select(rows)
+        self._record.select(rows)
         self._rows = len(rows)
 
     def reorder(self, rows: Int[Tensor, " batch"]) -> None:
@@ -164,6 +182,17 @@ class SpanState:
             )
         self._length = length
 
+    def choices(self) -> list[Choice]:
+        """Return what decisions retrieved while `recording` was on, as `chosen_blocks` does.
+
+        Places are those among all tokens that were given, with their padding.
+        """
+        every = torch.arange(self._length)
+        places = [every] * self._rows
+        if self._real is not None:
+            places = [every[real] for real in self._real.data[:, 0, : self._length, 0]]
+        return self._record.listed(places, num_heads=self._heads)
+
     def memory(self) -> dict[torch.device, int]:
         """Return the bytes of the buffers on each device, with the room that they have left."""
         sizes: dict[torch.device, int] = {}
@@ -194,10 +223,12 @@ class SpanState:
         )
         if largest(compact.count) == 0 or query.shape[0] == 0:
             return output
-        self._ended = not self.config.causal
-        if self.config.causal:
-            with torch.no_grad():
-                queries, keys, values = (compact.take(t.detach()) for t in (query, key, value))
+        with torch.no_grad():
+            queries, keys, values = (compact.take(t.detach()) for t in (query, key, value))
+            if self._records:
+                self._record.begin(queries, keys, values, compact.count, scaling=scaling)
+            self._ended = not self.config.causal
+            if self.config.causal:
                 self._pass = Pass(
                     queries,
                     keys,
@@ -216,12 +247,16 @@ class SpanState:
         exact = torch.autocast(query.device.type, enabled=False)
         with torch.no_grad(), exact:
             queries, keys, values = (compact.take(t) for t in (query, key, value))
-            output = self._pass.extend(queries, keys, values, compact.count, scaling=scaling)
+            output = self._pass.extend(
+                queries,
+                keys,
+                values,
+                compact.count,
+                scaling=scaling,
+                record=self._record if self._records else None,
+            )
             output = compact.put_back(output)
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)):
-            severed: Tensor = _Severed.apply(output, query, key, value)  # type: ignore[no-untyped-call]
-            return severed
-        return output
+        return without_backward(output, query, key, value)
 
     def _note(self, real: Tensor | None, rows: int, num_tokens: int) -> None:
         """Keep which tokens are padding, for `crop`, from the first padding on."""
@@ -234,7 +269,11 @@ class SpanState:
         self._rows = rows
         self._length += num_tokens
 
-    def _real_before(self, length: int) -> Any:
+    @property
+    def _records(self) -> bool:
+        return self.recording and isinstance(self.config, SpanAttention)
+
+    def _real_before(self, length: int) -> Count:
         assert self._real is not None
         return agreed(self._real.data[:, 0, :length, 0].sum(dim=1))
 
@@ -244,39 +283,4 @@ class SpanState:
             "the blocks that a chunk retrieves depend on later tokens of the chunk with "
             'selection = "chunk", so that a pass cannot be continued. Use selection = '
             f'"{nearest}", or give all tokens in one call.'
-        )
-
-    def _check(self, query: Tensor, key: Tensor, value: Tensor, real: Tensor | None) -> None:
-        for name, tensor in (("query", query), ("key", key), ("value", value)):
-            if tensor.ndim != 4 or tensor.shape[::2][:2] != query.shape[::2][:2]:
-                raise InputError(
-                    f"{name} must be (batch, head, token, width) with the batch and tokens of "
-                    f"query, {tuple(query.shape)}, got {tuple(tensor.shape)}."
-                )
-        if real is not None and (real.shape != query.shape[::2][:2] or real.dtype != torch.bool):
-            raise InputError(
-                f"real must be bool of {tuple(query.shape[::2][:2])}, got {real.dtype} of "
-                f"{tuple(real.shape)}."
-            )
-        if self._length and len(query) != self._rows:
-            raise InputError(f"query must have the {self._rows} rows so far, got {len(query)}.")
-        if self._pass is not None:
-            self._pass.check(query, key, value)
-
-
-class _Severed(torch.autograd.Function):
-    """An output whose gradient is an error, as part of it would be missing."""
-
-    @staticmethod
-    def forward(context: Any, output: Tensor, *sources: Tensor) -> Tensor:
-        del context, sources
-        return output.view_as(output)
-
-    @staticmethod
-    @once_differentiable
-    def backward(context: Any, *grads: Tensor) -> Any:
-        del context, grads
-        raise InputError(
-            "no gradient flows through a continued SpanState: give all tokens in one call, or "
-            "decode under torch.no_grad()."
         )

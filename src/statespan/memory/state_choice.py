@@ -12,7 +12,15 @@ from statespan.memory.choosing import block_indices, summarize_document
 from statespan.memory.dtypes import computing_dtype
 from statespan.memory.rules.top_k import TopK
 from statespan.memory.selection import Selector
-from statespan.memory.state_rows import Count, RowBuffer, greater, largest, positions
+from statespan.memory.state_rows import (
+    Count,
+    RowBuffer,
+    agreed,
+    greater,
+    largest,
+    lesser,
+    positions,
+)
 from statespan.memory.state_search import indices_of_largest
 from statespan.memory.state_tokens import UNDONE
 
@@ -25,7 +33,7 @@ class Chosen:
 
     Attributes:
         decisions: the index of each decision in its document.
-        index: the blocks, in ascending order where they are all there.
+        index: the blocks, in no order.
         there: which of them are some; None if all are.
     """
 
@@ -177,6 +185,11 @@ class BlockStore:
         if self._sums is not None:
             gone = gone | (self._sums_needed(end) < self._sums.start)
         return bool(gone.any())
+
+    def crop(self, end: Count) -> None:
+        """Forget all tokens from `end` on, of which nothing may be missing."""
+        if self._queries is not None:
+            self._queries.start = agreed(lesser(self._queries.start, end))
 
     def select(self, rows: Int[Tensor, " chosen"], end: Count) -> None:
         """Keep some rows, in the order given."""

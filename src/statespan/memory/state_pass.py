@@ -12,6 +12,7 @@ from statespan.errors import InputError
 from statespan.memory.selection import Selector
 from statespan.memory.state_attention import Part, attend
 from statespan.memory.state_choice import BlockStore, Chosen
+from statespan.memory.state_records import ChoiceRecord
 from statespan.memory.state_rows import Count, RowBuffer, chosen_rows, largest, lesser
 from statespan.memory.state_tokens import TokenStore, first_seen
 
@@ -52,6 +53,7 @@ class Pass:
         )
         self._held: tuple[Chosen, Tensor, Tensor] | None = None
         self._decided = False
+        self._record: ChoiceRecord | None = None
         self._gathered = key.nbytes + value.nbytes  # by one decision; all, before the first
         self._tokens.begin(key, value, count)
         self._blocks.begin(query, key, value, count)
@@ -64,8 +66,10 @@ class Pass:
         count: Count,
         *,
         scaling: float,
+        record: ChoiceRecord | None = None,
     ) -> Float[Tensor, "batch head token value_dim"]:
         """Append the first `count` tokens of each row and return their attention."""
+        self._record = record
         if query.shape[2] == 1:
             return self._round(query, key, value, count, scaling)
         shape = (*query.shape[:3], value.shape[3])
@@ -86,6 +90,7 @@ class Pass:
         if self._tokens.missing(end) or self._blocks.missing(end):
             return False
         self._tokens.crop(end)
+        self._blocks.crop(end)
         self._count, self._decided, self._held = end, False, None
         return True
 
@@ -112,8 +117,9 @@ class Pass:
 
     def tensors(self) -> list[Tensor]:
         """Return all that takes memory."""
-        buffers = [buffer.data for buffer in (*self._tokens.buffers(), *self._blocks.buffers())]
-        return buffers if self._held is None else [*buffers, *self._held[1:]]
+        buffers = [*self._tokens.buffers(), *self._blocks.buffers()]
+        tensors = [tensor for buffer in buffers for tensor in buffer.tensors()]
+        return tensors if self._held is None else [*tensors, *self._held[1:]]
 
     def _room(self) -> Count:
         """Return how many tokens of each row may go into the next round."""
@@ -164,6 +170,8 @@ class Pass:
         index = chosen.index
         if index.shape[1] == 1:
             index = index.expand(-1, self._shapes[1][0], -1, -1)
+        if self._record is not None:
+            self._record.add(chosen)
         keys, values = self._tokens.blocks(index)
         self._gathered = keys[:, :, 0].nbytes + values[:, :, 0].nbytes
         return chosen, keys, values

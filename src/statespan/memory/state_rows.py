@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 __all__ = [
@@ -166,14 +165,14 @@ class RowBuffer:
     def select(self, rows: Tensor, end: Count) -> None:
         """Keep some rows, in the order given, with their entries before `end`."""
         used = largest(end - self.start)
-        old, self.start = self.data, chosen_rows(self.start, rows)
-        shape = (len(rows), old.shape[1], self._rounded(used), old.shape[3])
+        old, self.start, self._found = self.data, chosen_rows(self.start, rows), None
+        shape = (len(rows), *old.shape[1:])
         self.data = self._room(shape, old.dtype, old.device)
         torch.index_select(old[:, :, :used], 0, rows.to(old.device), out=self.data[:, :, :used])
 
-    def num_bytes(self) -> int:
-        """Return how much memory the room takes."""
-        return self.data.numel() * self.data.element_size()
+    def tensors(self) -> list[Tensor]:
+        """Return all that takes memory."""
+        return [self.data] if self._found is None else [self.data, self._found]
 
     def _rounded(self, entries: int) -> int:
         return -(-entries // self._unit) * self._unit

@@ -19,7 +19,7 @@ GROUP: Final = 64
 def indices_of_largest(
     scores: Float[Tensor, "*batch block"], top_k: int
 ) -> Int[Tensor, "*batch top_k"]:
-    """Return the indices that the rule `"top_k"` chooses, in ascending order.
+    """Return the indices that the rule `"top_k"` chooses, in no order.
 
     They lie in the `top_k` groups of the largest maxima. Where maxima are equal, the first groups
     are taken; a group that is left out holds no score, then, that the rule would prefer.
@@ -32,7 +32,8 @@ def indices_of_largest(
     if bool(maxima.isnan().any()):
         return _indices(scores, top_k)
     steps = torch.arange(GROUP, device=scores.device)
-    places = (_indices(maxima, top_k)[..., None] * GROUP + steps).flatten(-2)
+    groups = _indices(maxima, top_k).sort(dim=-1).values  # of equal scores, the first is taken
+    places = (groups[..., None] * GROUP + steps).flatten(-2)
     tail = torch.arange(body.shape[-1], scores.shape[-1], device=scores.device)
     places = torch.cat((places, tail.expand(*places.shape[:-1], -1)), dim=-1)
     candidates = torch.cat((body.gather(-1, places[..., : top_k * GROUP]), rest), dim=-1)
@@ -40,6 +41,14 @@ def indices_of_largest(
 
 
 def _indices(scores: Float[Tensor, "*batch block"], top_k: int) -> Int[Tensor, "*batch top_k"]:
+    """Return the indices by a partial sort, unless it takes one of equals or what is no number."""
+    if top_k == 0 or top_k == scores.shape[-1]:
+        every = torch.arange(top_k, device=scores.device)
+        return every.expand(*scores.shape[:-1], -1)
+    values, index = scores.topk(top_k + 1, dim=-1)
+    clear = (values[..., -2] > values[..., -1]) & ~values[..., 0].isnan()
+    if bool(clear.all()):
+        return index[..., :-1]
     everything = torch.ones(scores.shape[-1], dtype=torch.bool, device=scores.device)
     chosen = largest(scores, everything, top_k=top_k)
     return chosen.nonzero()[:, -1].view(*scores.shape[:-1], top_k)

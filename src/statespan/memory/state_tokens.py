@@ -87,8 +87,7 @@ class TokenStore:
     def own(self, first: Count, num_queries: int, *, single: bool) -> Part:
         """Return what the queries from `first` on see of their chunks and local windows.
 
-        Args:
-            single: whether the rows agree and there is one query: then it sees all that is read.
+        A `single` one, where the rows agree, sees all that is read.
         """
         begin = first_seen(self._layout, first)
         width = largest(first + num_queries - begin)

@@ -80,6 +80,13 @@ class Mixer(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
         """Return the outputs and the layer's next state."""
 
+    def forward_block(
+        self, hidden: Float[Tensor, "batch length width"], state: LayerState | None, norm: RMSNorm
+    ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
+        """Return `hidden` plus the outputs for `norm` of it, and the layer's next state."""
+        outputs, state = self(norm(hidden), state)
+        return hidden + outputs, state
+
     @abstractmethod
     def initialize(self, generator: torch.Generator) -> None:
         """Draw every parameter anew from `generator`."""
@@ -105,6 +112,17 @@ class MambaMixer(Mixer):
         self, hidden: Float[Tensor, "batch length width"], state: LayerState | None = None
     ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
         """Return the outputs and the layer's next state (last inputs, scan state)."""
+        return self._mix(hidden, state)
+
+    def forward_block(
+        self, hidden: Float[Tensor, "batch length width"], state: LayerState | None, norm: RMSNorm
+    ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
+        """Return what follows on a block in the stream, and the next state, by one operation."""
+        return self._mix(hidden, state, norm=norm.weight, epsilon=norm.epsilon)
+
+    def _mix(
+        self, hidden: Tensor, state: LayerState | None, **norm: Any
+    ) -> tuple[Tensor, LayerState]:
         past, scan_state = state if state is not None else (None, None)
         assert self.conv1d.bias is not None, "made with one"
         outputs, past, scan_state = mamba_mixer(
@@ -120,6 +138,7 @@ class MambaMixer(Mixer):
             self.out_proj.weight,
             past,
             scan_state,
+            **norm,
         )
         return outputs, (past, scan_state)
 
@@ -153,8 +172,7 @@ class Block(nn.Module):
         self, hidden: Float[Tensor, "batch length width"], state: LayerState | None
     ) -> tuple[Float[Tensor, "batch length width"], LayerState]:
         """Return the residual stream after this block, and the mixer's next state."""
-        outputs, state = self.mixer(self.norm(hidden), state)
-        return hidden + outputs, state
+        return self.mixer.forward_block(hidden, state, self.norm)
 
 
 class Backbone(nn.Module):

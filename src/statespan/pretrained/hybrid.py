@@ -57,6 +57,8 @@ class HybridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
                 f"model.attention_layers must be below model.layers, {self.layers}, got "
                 f"{self.attention_layers}."
             )
+        if set(self.attention_layers) >= set(range(self.layers)):
+            raise ConfigError("model.attention_layers must leave a block for Mamba-2, got all.")
         quarter = self.d_model // 4 if self.d_model % 4 == 0 else 1
         for name, what, whole, part in (
             ("heads", "a quarter of model.d_model", quarter, self.heads),
@@ -131,10 +133,9 @@ def _match_queries(model: nn.Module, config: HybridConfig) -> None:
     group = config.heads // config.key_value_heads
     for layer in config.attention_layers:
         attention = f"model.layers.{layer}.self_attn"
-        keys = model.get_parameter(f"{attention}.k_proj.weight").unflatten(
-            0, (config.key_value_heads, -1)
-        )
-        queries = keys.repeat_interleave(group, dim=0).flatten(0, 1)
+        keys = model.get_parameter(f"{attention}.k_proj.weight")
+        heads = keys.view(config.key_value_heads, -1, config.d_model)
+        queries = heads.repeat_interleave(group, dim=0).flatten(0, 1)
         model.get_parameter(f"{attention}.q_proj.weight").copy_(queries)
 
 

@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from statespan.errors import TrainingError
+from statespan.pretrained.span.extension import hook_of
+from statespan.pretrained.span.plan import model_of
 from statespan.records import TokensRecord
 from statespan.training.cross_entropy import chunked_cross_entropy
 from statespan.training.fine_tuning_config import FineTuningConfig
@@ -43,6 +45,8 @@ class TokenLoss(nn.Module):
         super().__init__()
         self.model = model
         self._piece = piece
+        # By this name accelerate finds the layers whose weights processes share out.
+        self._no_split_modules = sorted(_layer_classes(model))
 
     def forward(
         self,
@@ -92,8 +96,9 @@ class FineTuning:
             weights, lr=config.learning_rate, betas=BETAS, weight_decay=config.weight_decay
         )
         self.model, self._optimizer = accelerator.prepare(TokenLoss(model), optimizer)
-        self._inner: Any = accelerator.unwrap_model(self.model)
+        self._inner: nn.Module = accelerator.unwrap_model(self.model).model
         self._raw: Any = getattr(self._optimizer, "optimizer", self._optimizer)
+        self._attention = hook_of(model)
         self.state = FineTuningState()
         if checkpoint_path.exists():
             self.state = read_state(checkpoint_path, FineTuningState)
@@ -200,6 +205,8 @@ class FineTuning:
         """Add the gradients of these rows; return their summed loss."""
         batch = batch_rows(rows, self._stream.length, padding=self._padding)
         device = self._accelerator.device
+        if self._attention is not None:
+            self._attention.step = self.state.step  # chunk sizes are drawn by it, not by the pass
         tensors = (batch.tokens, batch.labels, batch.mask, batch.positions)
         with self._accelerator.accumulate(self.model):
             loss: Tensor = self.model(
@@ -227,6 +234,14 @@ class FineTuning:
             name = f"dropout/{step}/{self._accelerator.process_index}"
             torch.random.manual_seed(torch_stream(self._seed, name).initial_seed())
             yield
+
+
+def _layer_classes(model: nn.Module) -> set[str]:
+    """Return the names of the classes of a model's layers, as they are now."""
+    outer: Any = model_of(model)
+    decoder = outer.get_decoder()
+    stacks = (module for module in decoder.children() if isinstance(module, nn.ModuleList))
+    return {type(layer).__name__ for stack in stacks for layer in stack}
 
 
 def _plain(config: FineTuningConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from importlib import import_module
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
+import torch
 
 from statespan.errors import ConfigError, MissingExtraError, suggest
 
@@ -67,19 +69,32 @@ def make_accelerator(config: FineTuningConfig, *, logs: Path | None = None) -> A
     """
     accelerate: Any = import_module("accelerate")
     _check_trackers(config.trackers)
-    waiting = accelerate.utils.InitProcessGroupKwargs(timeout=WAIT)
-    processes = accelerate.PartialState(**waiting.to_kwargs()).num_processes
+    cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
+    waiting = accelerate.utils.InitProcessGroupKwargs(timeout=WAIT).to_kwargs()
+    processes = accelerate.PartialState(cpu=cpu, **waiting).num_processes
     if config.rows % processes:
         raise ConfigError(
             f"training.rows must be a multiple of the {processes} processes, got {config.rows}."
         )
     own = config.rows // processes
-    return accelerate.Accelerator(
+    accelerator = accelerate.Accelerator(
+        cpu=cpu,
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=math.ceil(own / config.batch_size),
         log_with=config.trackers or None,
         project_dir=None if logs is None else str(logs),
     )
+    if cpu and processes > 1 and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        _share_weights_out(accelerator)
+    return accelerator
+
+
+def _share_weights_out(accelerator: Any) -> None:
+    """Let processes on CPUs share weights out: accelerate has that for other devices only."""
+    utils: Any = import_module("accelerate.utils")
+    state = accelerator.state
+    state.distributed_type = utils.DistributedType.FSDP
+    state.fsdp_plugin = utils.FullyShardedDataParallelPlugin()
 
 
 def _check_trackers(names: Sequence[str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from inspect import unwrap
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,8 @@ from statespan.models.ops.native import kernel_level, torch_only
 from statespan.models.ops.reference import reference_causal_convolution, reference_selective_scan
 from tests.models.ops.operations import Arguments, draw_from
 
-BATCH, WIDTH, CHANNELS, RANK, STATE, WINDOW = 3, 10, 20, 2, 5, 4
+BATCH, WIDTH, CHANNELS, RANK, STATE, WINDOW = 3, 10, 36, 2, 5, 4
+EPSILON = 0.1
 
 both_means = pytest.mark.parametrize("means", ["kernel", "torch"])
 
@@ -38,7 +41,11 @@ def make(length: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict
     }
 
 
-def run(means: str, arguments: Arguments, **more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def make_block(length: int, seed: int = 0) -> dict[str, Tensor]:
+    return make(length, seed) | {"norm": draw_from(seed + 1, torch.float32)(WIDTH) / 3}
+
+
+def run(means: str, arguments: Arguments, **more: Any) -> tuple[Tensor, Tensor, Tensor]:
     if means == "kernel" and kernel_level() is None:
         pytest.skip("no kernel was compiled")
     with torch_only() if means == "torch" else nullcontext():
@@ -47,7 +54,11 @@ def run(means: str, arguments: Arguments, **more: Tensor) -> tuple[Tensor, Tenso
 
 def reference(arguments: Arguments) -> tuple[Tensor, Tensor, Tensor]:
     given = {name: tensor.double() for name, tensor in arguments.items()}
-    inputs, gate = (given["hidden"] @ given["in_projection"].mT).chunk(2, dim=-1)
+    hidden, residual = given["hidden"], torch.zeros(())
+    if "norm" in given:
+        size = (hidden.square().mean(-1, keepdim=True) + EPSILON).sqrt()
+        hidden, residual = hidden / size * given["norm"], hidden
+    inputs, gate = (hidden @ given["in_projection"].mT).chunk(2, dim=-1)
     inputs, window = reference_causal_convolution(
         inputs,
         given["convolution"],
@@ -68,7 +79,7 @@ def reference(arguments: Arguments) -> tuple[Tensor, Tensor, Tensor]:
         delta_bias=given["delta_bias"],
         softplus=True,
     )
-    return outputs @ given["out_projection"].mT, window, state
+    return residual + outputs @ given["out_projection"].mT, window, state
 
 
 def everything(
@@ -100,6 +111,44 @@ def test_it_is_its_parts(means: str, length: int) -> None:
 
 
 @both_means
+@pytest.mark.parametrize("length", [1, 2, 7, 64, 100])
+def test_a_block_is_its_norm_the_layer_and_the_residual(means: str, length: int) -> None:
+    leaves = leaves_of(make_block(length, length))
+    ours = everything(run(means, leaves, epsilon=EPSILON), list(leaves.values()))
+    theirs = everything(reference(leaves), list(leaves.values()))
+    assert_near(ours, theirs)
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize("least_work", [1, 1 << 40])
+def test_threads_change_nothing_but_roundings(
+    batch: int, least_work: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer rows than threads these share each part of the layer, else the rows."""
+    monkeypatch.setattr("statespan.models.ops.native.LEAST_WORK", least_work)
+    over_rows = ("hidden", "initial_window", "initial_state")
+    arguments = make_block(150)
+    leaves = leaves_of(arguments | {name: arguments[name][:batch] for name in over_rows})
+    documents = torch.tensor([-1] * 3 + [0] * 60 + [1] * 80 + [-1] * 7).expand(batch, -1)
+    ours = everything(
+        run("kernel", leaves, documents=documents, epsilon=EPSILON), list(leaves.values())
+    )
+    theirs = everything(
+        run("torch", leaves, documents=documents, epsilon=EPSILON), list(leaves.values())
+    )
+    assert_near(ours, theirs)
+
+
+@both_means
 def test_pieces_and_padding(means: str) -> None:
     """A row in two pieces, with padding over NaN between them, is the whole row."""
     leaves = leaves_of(make(12))
@@ -119,7 +168,7 @@ def test_pieces_and_padding(means: str) -> None:
 
 @both_means
 def test_packed_documents_do_not_meet(means: str) -> None:
-    arguments = make(9)
+    arguments = make_block(9)
     documents = torch.tensor([0] * 4 + [1] * 5).expand(BATCH, -1)
     outputs, window, state = run(means, arguments, documents=documents)
     alone = {
@@ -130,7 +179,7 @@ def test_packed_documents_do_not_meet(means: str) -> None:
 
 @both_means
 def test_vmap_is_one_call_for_many_members(means: str) -> None:
-    members = [make(6, seed) for seed in range(3)]
+    members = [make_block(6, seed) for seed in range(3)]
     stacked = leaves_of({name: torch.stack([m[name] for m in members]) for name in members[0]})
     mapped = everything(
         torch.func.vmap(lambda leaves: run(means, leaves))(stacked), list(stacked.values())
@@ -141,9 +190,20 @@ def test_vmap_is_one_call_for_many_members(means: str) -> None:
         assert_near([tensor[number] for tensor in mapped], alone)
 
 
+def test_a_derivative_of_a_gradient_is_refused() -> None:
+    leaves = leaves_of(make(3))
+    (grad,) = torch.autograd.grad(
+        run("kernel", leaves)[0].sum(), [leaves["skip"]], create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="no autograd formula was registered"):
+        torch.autograd.grad(grad.sum(), [leaves["hidden"]])
+
+
 def test_what_does_not_fit_is_named() -> None:
     arguments = make(3)
-    with pytest.raises(InputError, match=r"in_projection must have the shape \[40, 10\], got"):
+    with pytest.raises(InputError, match=r"norm must have the shape \[10\], got \[9\]"):
+        unwrap(mamba_mixer)(**arguments, norm=torch.zeros(9))
+    with pytest.raises(InputError, match=r"in_projection must have the shape \[72, 10\], got"):
         unwrap(mamba_mixer)(**arguments | {"in_projection": torch.zeros(39, 10)})
     with pytest.raises(InputError, match="hidden must be of floating point"):
         unwrap(mamba_mixer)(**arguments | {"hidden": torch.zeros(3, 3, 10, dtype=torch.long)})

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
+from transformers import AutoConfig, DynamicCache, StaticCache
 
 from statespan.errors import ConfigError, InputError
-from statespan.memory import FullAttention, ShiftedAttention, SlidingAttention, SpanAttention
-from statespan.pretrained import attention, disable, enable
+from statespan.memory import FullAttention, ShiftedAttention, SlidingAttention
+from statespan.pretrained import attention, disable, enable, watch
 from statespan.pretrained.span.cache import SpanLayer
 from tests.pretrained.span.span_models import (
     CAUSAL,
@@ -22,7 +22,6 @@ from tests.pretrained.span.span_models import (
     assert_same,
     fast_model,
     logits,
-    positions,
     span,
     span_model,
     tokens,
@@ -273,27 +272,40 @@ def test_layers_that_slide_do_not_stand_for_those_that_do_not() -> None:
     other = AutoConfig.for_model("mistral", num_hidden_layers=2, sliding_window=8)
     with pytest.raises(InputError, match="layer 0 is a DynamicSlidingWindowLayer"):
         model(ids, past_key_values=DynamicCache(config=other))
+    one = AutoConfig.for_model("llama", num_hidden_layers=1)
     with pytest.raises(InputError, match="layer 1 is missing"):
-        one = AutoConfig.for_model("llama", num_hidden_layers=1)
         model(ids, past_key_values=DynamicCache(config=one))
     with pytest.raises(InputError, match="must be a cache of transformers, got tuple"):
         model(ids, past_key_values=((ids, ids),))
 
 
-def test_a_pipeline_uses_it(tmp_path: Any) -> None:
+def word_tokenizer() -> Any:
+    """Return a tokenizer of the words w3, w4, …, whose ids are their numbers."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, pipeline
+    from transformers import PreTrainedTokenizerFast
 
-    words = Tokenizer(models.WordLevel({f"w{n}": n for n in range(32)}, unk_token="w0"))
+    names = {"<pad>": 0, "<begin>": 1, "<end>": 2} | {f"w{n}": n for n in range(3, 32)}
+    words = Tokenizer(models.WordLevel(names, unk_token="<pad>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0")
-    tokenizer.padding_side = "left"
+    special = {"pad_token": "<pad>", "eos_token": "<end>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, padding_side="left", **special)
+    tokenizer.model_max_length = 64
+    return tokenizer
+
+
+def text_of(ids: Tensor) -> str:
+    return " ".join(f"w{n}" for n in ids.tolist())
+
+
+def test_a_pipeline_uses_it() -> None:
+    from transformers import pipeline
+
     model, ids = span_model("llama"), tokens(length=40)
     enable(model, span(top_k=1))
-    texts = [" ".join(f"w{n}" for n in row) for row in ids.tolist()]
-    writer = pipeline("text-generation", model=model, tokenizer=tokenizer, device="cpu")
+    writer = pipeline("text-generation", model=model, tokenizer=word_tokenizer(), device="cpu")
+    settings = {"max_new_tokens": 6, "return_full_text": False, **GREEDY}
     with torch.random.fork_rng(devices=[]):
-        made = writer(texts, batch_size=2, max_new_tokens=6, return_full_text=False, **GREEDY)
+        made = writer([text_of(row) for row in ids], batch_size=2, **settings)
     expected = model.generate(ids, max_new_tokens=6, **GREEDY)[:, 40:]
     told = [[int(word[1:]) for word in one[0]["generated_text"].split()] for one in made]
     assert told == expected.tolist()
@@ -301,8 +313,25 @@ def test_a_pipeline_uses_it(tmp_path: Any) -> None:
     assert model.generate(ids, max_new_tokens=6, **GREEDY)[:, 40:].tolist() != told
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_the_harness_uses_it() -> None:
-    harness = pytest.importorskip("lm_eval.models.huggingface", reason="lm_eval is an extra")
-    assert harness is not None
-    assert AutoModelForCausalLM is not None
-    assert SpanAttention is not None
+    harness: Any = pytest.importorskip("lm_eval.models.huggingface", reason="lm_eval is an extra")
+    from lm_eval.api.instance import Instance
+
+    model, ids = span_model("llama"), tokens(length=40)
+    config = span(top_k=1)
+    enable(model, config)
+    judge = harness.HFLM(pretrained=model, tokenizer=word_tokenizer(), batch_size=2, max_length=64)
+    texts = [(text_of(row[:33]), " " + text_of(row[33:])) for row in ids]
+    requests = [Instance("loglikelihood", {}, pair, 0) for pair in texts]
+    with torch.random.fork_rng(devices=[]):
+        scored = [score for score, _ in judge.loglikelihood(requests, disable_tqdm=True)]
+    expected = logits(model, ids).log_softmax(-1)[:, 32:-1]
+    expected = expected.gather(2, ids[:, 33:, None]).sum((1, 2))
+    torch.testing.assert_close(torch.tensor(scored), expected, atol=1e-3, rtol=1e-4)
+    until = {"until": ["w1"], "max_gen_toks": 5, "do_sample": False}
+    asked = [Instance("generate_until", {}, (text, until), 0) for text, _ in texts]
+    with torch.random.fork_rng(devices=[]), watch(model) as seen:
+        judge.generate_until(asked, disable_tqdm=True)
+    assert seen

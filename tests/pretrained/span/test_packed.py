@@ -1,4 +1,4 @@
-"""Several documents in one row attend each to itself, or are refused where a mixer would mix them."""
+"""Documents in one row attend each to itself, or are refused where a mixer would mix them."""
 
 from __future__ import annotations
 

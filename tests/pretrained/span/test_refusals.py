@@ -104,7 +104,9 @@ def test_latent_attention_takes_no_summary_of_values(family: str, summary: str) 
 
 def test_a_model_that_slides_throughout_is_extended_up_to_its_window() -> None:
     model, ids = span_model("mistral", sliding_window=24), tokens(length=LENGTH)
-    with pytest.raises(ConfigError, match=r"slides over 24 tokens, so chunk must be at most 24, got 32"):
+    with pytest.raises(
+        ConfigError, match=r"slides over 24 tokens, so chunk must be at most 24, got 32"
+    ):
         enable(model, span(chunk=(16, 32)))
     extension = enable(model, span(rule="all"))
     assert not extension.kept
@@ -124,7 +126,9 @@ def test_masks_of_ones_own_are_refused() -> None:
     model, ids = span_model("llama"), tokens(length=8)
     enable(model, span())
     mask = torch.ones(2, 1, 8, 8, dtype=torch.bool).tril()
-    with pytest.raises(InputError, match=r"attention_mask must be \(batch, length\).*\[2, 1, 8, 8\]"):
+    with pytest.raises(
+        InputError, match=r"attention_mask must be \(batch, length\).*\[2, 1, 8, 8\]"
+    ):
         model(ids, attention_mask=mask)
     with pytest.raises(InputError, match=r"got a dict: .*statespan.disable"):
         model(ids, attention_mask={"full_attention": mask})

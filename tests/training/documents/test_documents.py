@@ -29,8 +29,9 @@ from statespan.training.documents import (
     train_tokenizer,
 )
 
-WORDS = [f"{first}{last}" for first in ("amber", "brown", "cold", "dark", "empty") for last in (
-    "house", "river", "evening", "morning", "hill", "road", "tree", "wood", "field", "gate")]  # fmt: skip
+COLORS = ("amber", "brown", "cold", "dark", "empty")
+PLACES = ("house", "river", "evening", "morning", "hill", "road", "tree", "wood", "field", "gate")
+WORDS = [color + place for color in COLORS for place in PLACES]
 KINDS = ("copying", "key-value", "needle", "variables")
 
 
@@ -142,12 +143,13 @@ def test_three_in_four_words_are_of_the_thousand_most_frequent() -> None:
     prose = Prose([f"he {' he '.join([*rare, *often, *often])} he"])
     assert prose.words == [*often, *rare]
     drawn = [prose.word(rng=rng) for rng in [Random(0)] for _ in range(10_000)]
-    assert 0.75 + 0.25 / 3 == pytest.approx(sum(map(often.__contains__, drawn)) / 10_000, abs=0.02)
+    share = sum(map(often.__contains__, drawn)) / len(drawn)
+    assert share == pytest.approx(0.75 + 0.25 / 3, abs=0.02)
     assert len(set(drawn)) > 1_500
 
 
 def test_different_words_are_at_most_half_of_those_there_are() -> None:
-    assert len(set(PROSE.distinct_words(20, rng=Random(0)))) == 20
+    assert len(set(PROSE.distinct_words(12, rng=Random(0)))) == 12
     assert len(set(PROSE.distinct_words(99, rng=Random(0)))) == len(PROSE.words) // 2
 
 

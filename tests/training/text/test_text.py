@@ -64,7 +64,12 @@ units = st.lists(
 
 
 @given(
-    units, st.integers(4, 12), st.booleans(), st.integers(1, 6), st.integers(0, 3), st.integers(0, 1)
+    units,
+    st.integers(4, 12),
+    st.booleans(),
+    st.integers(1, 6),
+    st.integers(0, 3),
+    st.integers(0, 1),
 )
 def test_an_epoch_holds_every_token_once_and_rows_hold_what_fits(
     found: list[list[str]], length: int, pack: bool, window: int, seed: int, leading: int

@@ -35,8 +35,7 @@ class Place:
 
 @runtime_checkable
 class Rule(Protocol):
-    """Chooses blocks; registered in `RULES`, or by an entry point in `statespan.rules`.
-    """
+    """Chooses blocks; registered in `RULES`, or by an entry point in `statespan.rules`."""
 
     @property
     def reads_scores(self) -> bool:

@@ -19,8 +19,7 @@ __all__ = ["SUMMARIES", "Summary"]
 
 @runtime_checkable
 class Summary(Protocol):
-    """Summarizes blocks; registered in `SUMMARIES`, or by an entry point in `statespan.summaries`.
-    """
+    """Summarizes blocks; registered in `SUMMARIES`, or by an entry point in `statespan.summaries`."""
 
     @property
     def reads_queries(self) -> bool:

@@ -81,8 +81,8 @@ def causal_convolution(
         initial_state = inputs.new_zeros(batch, width - 1, channel)
     outputs, last = _causal_convolution(
         inputs.to(dtype),
-        weight.to(dtype).t()[None],
-        inputs.new_zeros(1, channel, dtype=dtype) if bias is None else bias.to(dtype)[None],
+        weight.to(dtype).t(),
+        inputs.new_zeros(channel, dtype=dtype) if bias is None else bias.to(dtype),
         None if documents is None else token_kinds(documents),
         initial_state.to(dtype),
         activation == "silu",

@@ -67,7 +67,7 @@ def diagonal_recurrence(
     dtype = wide.to_complex() if is_complex else wide
     if initial_state is None:
         initial_state = inputs.new_zeros(batch, channel, dtype=dtype)
-    states, last, _ = _diagonal_recurrence(
+    states, last = _diagonal_recurrence(
         *(_as_floats(tensor.to(dtype)) for tensor in (inputs, decay)),
         None if documents is None else token_kinds(documents),
         _as_floats(initial_state.to(dtype)),

@@ -90,7 +90,7 @@ def gated_delta_rule(
     dtype = computing_dtype(query)
     if initial_state is None:
         initial_state = query.new_zeros(batch, head, size, value.shape[3], dtype=dtype)
-    outputs, last, _ = _gated_delta_rule(
+    outputs, last = _gated_delta_rule(
         *(tensor.to(dtype) for tensor in (query, key, value, log_decay, rate)),
         None if documents is None else token_kinds(documents),
         initial_state.to(dtype),

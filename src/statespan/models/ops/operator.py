@@ -5,12 +5,14 @@ one kind: "row" tensors have an axis of batch rows first, "member" tensors one o
 "fixed" arguments have neither. Members divide the rows evenly: with R rows and M members, row r
 belongs to member r // (R / M). So one call serves many small models at once, and `torch.func.vmap`
 over an operation is that very call with more rows and more members.
+
+Where nothing but autograd looks on, the registered operator is passed by: its dispatch costs more
+than a small model's step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from inspect import unwrap
 from typing import Any, Literal, TypeAlias
 
@@ -48,6 +50,9 @@ def make_operation(
     for one that is None or not of floats; a gradient that it gets may be None, for zeros. The fake
     functions return tensors of the same shapes, dtypes and strides without looking at values.
     Differentiable once.
+
+    What is returned takes "member" tensors without their axis, as those of the only member, and
+    returns the results alone.
     """
     # A function that a test has wrapped keeps its annotations' names in the module of the original.
     forward_op = torch.library.custom_op(f"statespan::{name}", unwrap(forward), mutates_args=())
@@ -63,9 +68,7 @@ def make_operation(
         kept = output[num_results:]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*[inputs[index] for index in tensors], *kept)
-        ctx.fixed = [
-            argument for argument, kind in zip(inputs, kinds, strict=True) if kind == "fixed"
-        ]
+        ctx.fixed = _fixed(inputs, kinds)
 
     def backpropagate(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = list(ctx.saved_tensors)
@@ -83,21 +86,90 @@ def make_operation(
     backward_op.register_vmap(_fold_members(backward_op, kinds))
     backward_function = _as_function(f"{name}_backward", backward_op, _keep_nothing, _twice)
     function = _as_function(name, forward_op, setup_context, backpropagate)
+    direct = _make_direct(name, forward, backward, backpropagate, kinds, num_results)
 
     def apply(*arguments: Any) -> Any:
-        # Where nobody differentiates, transforms or records, the operator's own cost is saved.
-        return (forward if _is_plain() else partial(_run, forward_op, function))(*arguments)
+        if not _is_plain(*arguments):
+            return _run(forward_op, function, *_with_members(arguments, kinds))[:num_results]
+        if torch.is_grad_enabled():
+            return direct.apply(*arguments)  # type: ignore[no-untyped-call]
+        return forward(*_with_members(arguments, kinds))[:num_results]
 
     return apply
 
 
-def _is_plain() -> bool:
+def _make_direct(
+    name: str,
+    forward: Function,
+    backward: Function,
+    traced_backward: Function,
+    kinds: Sequence[Kind],
+    num_results: int,
+) -> type[torch.autograd.Function]:
+    """Return the operation as an autograd function that calls it without torch's dispatcher.
+
+    It takes "member" tensors without their axis and returns the results alone. `traced_backward`
+    is for gradients that are differentiated, transformed or recorded: it takes the same context.
+    """
+    places = [index for index, kind in enumerate(kinds) if kind != "fixed"]
+    is_member = [kinds[index] == "member" for index in places]
+
+    def forward_directly(ctx: Any, *arguments: Any) -> Any:
+        given = _with_members(arguments, kinds)
+        output = forward(*given)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*[given[index] for index in places], *output[num_results:])
+        ctx.fixed = _fixed(given, kinds)
+        return output[:num_results]
+
+    def backward_directly(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        if torch.is_grad_enabled() or not _is_plain(*saved, *gradients):
+            found = [
+                grad
+                for grad, kind in zip(traced_backward(ctx, *gradients), kinds, strict=True)
+                if kind != "fixed"
+            ]
+        else:
+            tensors, fixed = iter(saved), iter(ctx.fixed)
+            given = [next(fixed if kind == "fixed" else tensors) for kind in kinds]
+            found = list(backward(*given, *tensors, *gradients))
+        results: list[Tensor | None] = [None] * len(kinds)
+        for index, member, argument, grad in zip(places, is_member, saved, found, strict=False):
+            if _has_gradient(argument):
+                results[index] = grad[0] if member else grad
+        return tuple(results)
+
+    members = {
+        "forward": staticmethod(forward_directly),
+        "backward": staticmethod(backward_directly),
+    }
+    return type(f"{name}_directly", (torch.autograd.Function,), members)
+
+
+def _with_members(arguments: Sequence[Any], kinds: Sequence[Kind]) -> list[Any]:
+    """Return the arguments, each "member" tensor with an axis of one member."""
+    return [
+        argument[None] if kind == "member" and argument is not None else argument
+        for argument, kind in zip(arguments, kinds, strict=True)
+    ]
+
+
+def _fixed(arguments: Sequence[Any], kinds: Sequence[Kind]) -> list[Any]:
+    return [argument for argument, kind in zip(arguments, kinds, strict=True) if kind == "fixed"]
+
+
+def _is_plain(*arguments: Any) -> bool:
+    """Return whether nothing transforms, records or compiles what is done with the arguments."""
     return not (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
+        torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()  # noqa: SLF001
         or torch._C._len_torch_dispatch_stack()  # noqa: SLF001
+        or any(isinstance(a, Tensor) and type(a) not in _OWN_TENSORS for a in arguments)
     )
+
+
+_OWN_TENSORS = (Tensor, torch.nn.Parameter)
 
 
 def _run(operation: Function, function: type[torch.autograd.Function], *arguments: Any) -> Any:

@@ -98,15 +98,15 @@ def selective_scan(
     per_group = (batch, length, *(groups or [1]), state)
     if initial_state is None:
         initial_state = inputs.new_zeros(batch, channel, state, dtype=dtype)
-    outputs, last, _ = _selective_scan(
+    outputs, last = _selective_scan(
         inputs.to(dtype),
         delta.to(dtype),
-        transition.to(dtype).t()[None],
+        transition.to(dtype).t(),
         write.to(dtype).reshape(per_group),
         read.to(dtype).reshape(per_group),
-        None if skip is None else skip.to(dtype)[None],
+        None if skip is None else skip.to(dtype),
         None if gate is None else gate.to(dtype),
-        None if delta_bias is None else delta_bias.to(dtype)[None],
+        None if delta_bias is None else delta_bias.to(dtype),
         None if documents is None else token_kinds(documents),
         initial_state.to(dtype).transpose(1, 2),
         softplus,

@@ -95,14 +95,14 @@ def state_space_dual(
     groups = write.shape[2] if write.ndim == 4 else 1
     if initial_state is None:
         initial_state = inputs.new_zeros(batch, head, dim, state, dtype=dtype)
-    outputs, last, _ = _state_space_dual(
+    outputs, last = _state_space_dual(
         inputs.to(dtype),
         delta.to(dtype),
-        transition.to(dtype)[None],
+        transition.to(dtype),
         write.to(dtype).reshape(batch, length, groups, state),
         read.to(dtype).reshape(batch, length, groups, state),
-        None if skip is None else skip.to(dtype)[None],
-        None if delta_bias is None else delta_bias.to(dtype)[None],
+        None if skip is None else skip.to(dtype),
+        None if delta_bias is None else delta_bias.to(dtype),
         None if documents is None else token_kinds(documents),
         initial_state.to(dtype),
         softplus,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from statespan.pretrained.span.trace import Trace
 __all__ = ["REPLACED", "SpanHybridLayer", "SpanLayer", "adopt", "check_cache"]
 
 
-class SpanLayer(DynamicLayer):  # type: ignore[misc]
+class SpanLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """One layer's keys and values, kept by a `SpanState` and not by this object.
 
     What the attention gets from `update` is the new tokens alone: it adds them to the state itself,
@@ -51,7 +51,7 @@ class SpanLayer(DynamicLayer):  # type: ignore[misc]
                 "new cache."
             )
         if not self.is_initialized:
-            # No tokens, but rows: so all that stock code does with them is right, and costs nothing.
+            # No tokens, but rows: so all that stock code does with them is right, and for nothing.
             empty = key_states.new_empty(*key_states.shape[:2], 0, key_states.shape[3])
             self.dtype, self.device = empty.dtype, empty.device
             self.keys = self.values = empty
@@ -67,7 +67,7 @@ class SpanLayer(DynamicLayer):  # type: ignore[misc]
         self.state.reset()
         self.trace = None
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
+    def reorder_cache(self, beam_idx: Any) -> None:
         super().reorder_cache(beam_idx)
         if self.get_seq_length():
             self.state.reorder(beam_idx)
@@ -75,9 +75,8 @@ class SpanLayer(DynamicLayer):  # type: ignore[misc]
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         if self.get_seq_length():
-            rows = torch.arange(len(self.keys)).repeat_interleave(repeats)
             self.state.repeat(repeats)
-            self._trace_rows(rows)
+            self._trace_rows(self._rows().repeat_interleave(repeats))
         super().batch_repeat_interleave(repeats)
 
     def batch_select_indices(self, indices: Tensor) -> None:
@@ -92,11 +91,15 @@ class SpanLayer(DynamicLayer):  # type: ignore[misc]
             self.state.crop(max(0, self.get_seq_length() + tokens_to_remove))
             self.trace = self.trace and self.trace.crop(self.state.length)
 
+    def _rows(self) -> Tensor:
+        assert self.keys is not None, "a state with tokens has rows"
+        return torch.arange(len(self.keys))
+
     def _trace_rows(self, rows: Tensor) -> None:
         self.trace = self.trace and self.trace.select(rows.to(self.trace.real.device))
 
 
-class SpanHybridLayer(SpanLayer, LinearAttentionAndFullAttentionLayer):  # type: ignore[misc]
+class SpanHybridLayer(SpanLayer, LinearAttentionAndFullAttentionLayer):  # type: ignore[misc,no-untyped-call,override]
     """The same beside the states of a mixer, for layers that have both."""
 
 
@@ -157,15 +160,17 @@ def adopt(
     if _is_lazy(cache):
         cache.layers.extend(DynamicCache(config=model_config).layers)
     far = "cpu" if offload is None and cache.offloading else offload
+    adopted: list[SpanLayer] = []
     for number in layers:
-        found = cache.layers[number]
+        found: Any = cache.layers[number]
         if isinstance(found, SpanLayer):
             _check_config(found, config)
-            continue
-        _check_empty(found)
-        state = SpanState(config, layer=number, step=step, offload=far)
-        cache.layers[number] = _successor(found).hold(state)
-    return tuple(cache.layers[number] for number in layers)
+        else:
+            _check_empty(found)
+            state = SpanState(config, layer=number, step=step, offload=far)
+            found = cache.layers[number] = _successor(found).hold(state)
+        adopted.append(found)
+    return tuple(adopted)
 
 
 def _is_lazy(cache: Cache) -> bool:

@@ -56,9 +56,7 @@ def check_call(decoder: nn.Module, call: Mapping[str, Any], tokens: Tensor) -> N
         )
 
 
-def documents_in(
-    call: Mapping[str, Any], tokens: Tensor
-) -> Int[Tensor, "batch length"] | None:
+def documents_in(call: Mapping[str, Any], tokens: Tensor) -> Int[Tensor, "batch length"] | None:
     """Return the number of each token's document, read off the arguments of a call."""
     cache = call.get("past_key_values")
     begins = not isinstance(cache, Cache) or not cache.get_seq_length()

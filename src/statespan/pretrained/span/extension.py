@@ -92,6 +92,14 @@ def enable(
     Raises:
         InputError: the model has no attention that can be exchanged; the message says why.
         ConfigError: `config` does not suit this model.
+
+    Example:
+        >>> from statespan.memory import SpanAttention
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> with torch.device("meta"):
+        ...     model = LlamaForCausalLM(LlamaConfig(num_hidden_layers=2))
+        >>> enable(model, SpanAttention(selection="running")).extended
+        ('model.layers.0.self_attn', 'model.layers.1.self_attn')
     """
     saved = attention_setting(model)
     before = hook_of(model)

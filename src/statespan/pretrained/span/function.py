@@ -98,7 +98,7 @@ def _continue(
 def _watched(cache: SpanLayer, begin: int) -> Trace:
     if cache.trace is None or len(cache.trace) != begin:
         raise InputError(
-            f"this cache holds {begin} tokens from before statespan.watch, whose queries are not "
+            f"this cache holds {begin} tokens before statespan.watch, whose queries are not "
             "there any more; begin to watch before the first of them."
         )
     return cache.trace

@@ -142,9 +142,11 @@ def _check_implementation(decoder: Any) -> None:
 def _check_causal(config: Attention) -> None:
     if config.causal:
         return
-    what = f'selection = "{config.nearest_causal}", the nearest causal one' if isinstance(
-        config, SpanAttention
-    ) else "a causal attention"
+    what = (
+        f'selection = "{config.nearest_causal}", the nearest causal one'
+        if isinstance(config, SpanAttention)
+        else "a causal attention"
+    )
     raise ConfigError(
         f"{config} is not causal: what a token sees depends on tokens that are not there yet when "
         f"it is generated. For generate and for caches enable {what}, or attend in full, by "
@@ -157,6 +159,7 @@ class PassEnd:
     """A hook after each forward pass, whether or not it failed."""
 
     def __call__(self, decoder: nn.Module, args: object, output: object) -> None:
+        del decoder, args, output
         HERE.leave()
 
 
@@ -171,6 +174,7 @@ class LayerBegin:
     number: int
 
     def __call__(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        del module, args
         number = kwargs.get("layer_idx")
         HERE.layer = self.number if number is None else number
         HERE.cache = None

@@ -41,7 +41,7 @@ def span_mask(
 
 
 def _sees_ahead(
-    mask_function: Callable[..., Tensor],
+    mask_function: Any,
     batch_size: int,
     q_length: int,
     q_offset: int | Tensor = 0,

@@ -55,7 +55,9 @@ class Plan:
     @property
     def window(self) -> int | None:
         """How far back the layers to be extended see by themselves; none if to the beginning."""
-        return min((layer.sliding_window for layer in self.layers if layer.sliding_window), default=None)
+        return min(
+            (layer.sliding_window for layer in self.layers if layer.sliding_window), default=None
+        )
 
 
 def plan_extension(model: nn.Module) -> Plan:
@@ -66,7 +68,7 @@ def plan_extension(model: nn.Module) -> Plan:
             what to do instead.
     """
     outer = model_of(model)
-    decoder = outer.get_decoder()
+    decoder: PreTrainedModel = outer.get_decoder()  # type: ignore[no-untyped-call]
     prefix = next(path for path, module in model.named_modules() if module is decoder)
     prefix = prefix and f"{prefix}."
     parts = structure(model)
@@ -143,7 +145,7 @@ def _check_decoder(
             f"{name} takes no cache but its own, {own}, so that nothing could be decoded; "
             "use the model as it is, or statespan.memory.span_attention in code of your own."
         )
-    if not decoder._can_set_attn_implementation():
+    if not decoder._can_set_attn_implementation():  # noqa: SLF001
         raise InputError(
             f"{name} does not go through the AttentionInterface of transformers, so its attention "
             "cannot be exchanged; use statespan.memory.span_attention in code of your own."
@@ -195,8 +197,9 @@ def _kinds(
 def _mixing(
     model: nn.Module, parts: Structure, prefix: str
 ) -> Iterator[tuple[str, tuple[nn.Module, ...]]]:
-    for part in (*parts.mixers, *parts.convolutions):
-        if part.path.startswith(prefix):
-            names = part.path.removeprefix(prefix).split(".")
-            paths = [prefix + ".".join(names[: end + 1]) for end in range(len(names))]
-            yield part.path, tuple(model.get_submodule(path) for path in paths)
+    found = [part.path for part in parts.mixers] + [part.path for part in parts.convolutions]
+    for path in found:
+        if path.startswith(prefix):
+            names = path.removeprefix(prefix).split(".")
+            above = [prefix + ".".join(names[: end + 1]) for end in range(len(names))]
+            yield path, tuple(model.get_submodule(name) for name in above)

@@ -105,7 +105,8 @@ def _configs(model: Any) -> list[Any]:
 
 
 def _to_plain(attention: Attention) -> dict[str, Any]:
-    plain = attention.to_dict() if isinstance(attention, SpanAttention) else asdict(attention)
+    value: Any = attention
+    plain = value.to_dict() if isinstance(attention, SpanAttention) else asdict(value)
     return {"kind": type(attention).__name__, **plain}
 
 
@@ -116,7 +117,9 @@ def _from_plain(plain: dict[str, Any] | None) -> Attention | None:
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
     name = values.pop("kind", "SpanAttention")
     if name not in KINDS:
-        raise ConfigError(f"the model's config names the attention {name!r}. {suggest(name, KINDS)}")
+        raise ConfigError(
+            f"the model's config names the attention {name!r}. {suggest(str(name), KINDS)}"
+        )
     kind = KINDS[name]
     try:
         made: Attention = kind.from_dict(values) if kind is SpanAttention else kind(**values)

@@ -1,4 +1,4 @@
-"""All that a layer of a cache was given, kept beside it while somebody watches what it retrieves."""
+"""All that a layer of a cache was given, kept beside it while somebody watches."""
 
 from __future__ import annotations
 
@@ -67,5 +67,7 @@ def choices_since(
         layer=layer,
     )
     return [
-        replace(choice, first=max(choice.first, begin)) for choice in choices if choice.last >= begin
+        replace(choice, first=max(choice.first, begin))
+        for choice in choices
+        if choice.last >= begin
     ]

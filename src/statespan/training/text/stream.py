@@ -146,6 +146,7 @@ class TextStream:
         if not self._rows and begin != StreamPosition(epoch=begin.epoch):
             self.position = after  # nothing was left of the epoch
             self._fill()
+            return
         if not self._rows:
             raise LengthError(f"no document in {self.source.name} has {self._shortest} tokens.")
         name = f"rows/{begin.epoch}/{begin.unit}/{begin.document}/{begin.piece}"

@@ -10,6 +10,7 @@
 
 #include "lanes.h"
 #include "parallel.h"
+#include "recurrences.h"
 #include "tokens.h"
 
 #define CHUNK 64

@@ -7,25 +7,14 @@
  */
 #include <stdlib.h>
 
-#include "lanes.h"
-
-/* Return the dot product of two rows. */
-INLINE float dot(const float *a, const float *b, int64_t count) {
-    lanes zero = {0}, sums[4] = {zero, zero, zero, zero};
-    int64_t i = 0;
-    for (; i + 4 * LANES <= count; i += 4 * LANES)
-        for (int k = 0; k < 4; k++)
-            sums[k] += load(a + i + k * LANES, LANES) * load(b + i + k * LANES, LANES);
-    for (; i < count; i += LANES) sums[0] += load(a + i, count - i) * load(b + i, count - i);
-    return total((sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
+#include "linear.h"
 
 /* y = W x + bias, where the bias may be null. */
-static void multiply(
+static void apply_rows(
     float *y, const float *weight, const float *x, const float *bias, int64_t rows, int64_t columns
 ) {
     for (int64_t row = 0; row < rows; row++)
-        y[row] = dot(weight + row * columns, x, columns) + (bias ? bias[row] : 0);
+        y[row] = row_product(weight + row * columns, x, columns) + (bias ? bias[row] : 0);
 }
 
 static void silu_in_place(float *x, int64_t count) {
@@ -82,17 +71,17 @@ void mamba_step(
     float *inputs = memory, *gate = inputs + channels, *delta = gate + channels;
     float *y = delta + channels, *steering = y + channels;
     for (int64_t row = 0; row < batch; row++) {
-        multiply(inputs, in_projection, hidden + row * width, in_bias, 2 * channels, width);
+        apply_rows(inputs, in_projection, hidden + row * width, in_bias, 2 * channels, width);
         convolve(inputs, windows + row * channels * window, convolution, convolution_bias, channels, window);
         silu_in_place(inputs, channels);
         silu_in_place(gate, channels);
-        multiply(steering, x_projection, inputs, 0, selected, channels);
-        multiply(delta, delta_projection, steering, delta_bias, channels, rank);
+        apply_rows(steering, x_projection, inputs, 0, selected, channels);
+        apply_rows(delta, delta_projection, steering, delta_bias, channels, rank);
         softplus_in_place(delta, channels);
         scan(y, states + row * channels * state, inputs, delta, transition_log, steering + rank,
              steering + rank + state, skip, channels, state);
         for (int64_t c = 0; c < channels; c++) y[c] *= gate[c];
-        multiply(outputs + row * width, out_projection, y, out_bias, width, channels);
+        apply_rows(outputs + row * width, out_projection, y, out_bias, width, channels);
     }
     free(memory);
 }

@@ -107,7 +107,7 @@ INLINE void multiply(
         multiply_columns(to + j, to_row, a, b + j, b_row, rows, count, shape, accumulate, 1);
 }
 
-static void multiply_full(
+static inline void multiply_full(
     float *to, int64_t to_row, factor a, const float *b, int64_t b_row,
     int64_t rows, int64_t columns, int64_t count, int accumulate
 ) {
@@ -115,20 +115,20 @@ static void multiply_full(
 }
 
 /* Add to `to` the product of a triangle of `count` rows. */
-static void add_lower(
+static inline void add_lower(
     float *to, int64_t to_row, factor a, const float *b, int64_t b_row, int64_t columns, int64_t count
 ) {
     multiply(to, to_row, a, b, b_row, count, columns, count, LOWER, 1);
 }
 
-static void add_upper(
+static inline void add_upper(
     float *to, int64_t to_row, factor a, const float *b, int64_t b_row, int64_t columns, int64_t count
 ) {
     multiply(to, to_row, a, b, b_row, count, columns, count, UPPER, 1);
 }
 
 /* Multiply, but leave out most columns j > i of a square of `size` rows. */
-static void multiply_below(
+static inline void multiply_below(
     float *to, int64_t to_row, factor a, const float *b, int64_t b_row, int64_t size, int64_t count
 ) {
     for (int64_t row = 0; row < size; row += LANES) {
@@ -155,8 +155,27 @@ INLINE void transpose_square(lanes square[LANES]) {
     }
 }
 
+/* Return the sums over the lanes of each of as many vectors as there are lanes. */
+INLINE lanes totals(lanes each[LANES]) {
+    int64_t count = LANES;
+    UNROLL for (int32_t step = 1; step < LANES; step *= 2) {
+        integers low, high;
+        UNROLL for (int32_t lane = 0; lane < LANES; lane++) {
+            low[lane] = lane & step ? LANES + lane - step : lane;
+            high[lane] = lane & step ? LANES + lane : lane + step;
+        }
+        count /= 2;
+        UNROLL for (int32_t i = 0; i < LANES; i++) {
+            if (i >= count) continue;
+            lanes one = each[2 * i], other = each[2 * i + 1];
+            each[i] = __builtin_shuffle(one, other, low) + __builtin_shuffle(one, other, high);
+        }
+    }
+    return each[0];
+}
+
 /* to[j][i] = from[i][j] for `rows` rows and `columns` columns of `from`, and nothing beyond. */
-static void transpose(
+static inline void transpose(
     float *to, int64_t to_row, const float *from, int64_t from_row, int64_t rows, int64_t columns
 ) {
     for (int64_t i = 0; i < rows; i += LANES) {

@@ -3,8 +3,9 @@
  *   h_t = exp(delta_t A) h_{t-1} + delta_t x_t B_t      y_t = (sum_n h_t C_t + D x_t) silu(z_t)
  *
  * Channels are lanes. A task is one row of the batch and some of its channels; it walks through
- * time chunk by chunk, and within a chunk through its blocks of channels, so that a chunk of the
- * arguments stays in the cache. The forward pass keeps the state at the start of each chunk; the
+ * time chunk by chunk, within a chunk through its blocks of channels, so that a chunk of the
+ * arguments stays in the cache, and within a block through its states, a few at a time, so that these
+ * stay in registers. The forward pass keeps the state at the start of each chunk; the
  * backward pass recomputes a chunk's states from there.
  *
  * Layouts (all floats; the last axis is contiguous): inputs, delta, gate [batch, length, channel];
@@ -15,10 +16,12 @@
 
 #include "lanes.h"
 #include "parallel.h"
+#include "products.h"
+#include "recurrences.h"
 #include "tokens.h"
 
 #define CHUNK 32
-#define MOST_STATES 256
+#define SOME 4 /* states that are in registers at a time */
 
 typedef struct {
     const float *inputs, *delta, *gate, *write, *read, *transition, *skip, *bias;
@@ -49,10 +52,7 @@ static block make_block(const scan *s, int64_t row, int64_t number) {
     return (block){row, row / s->rows_per_member, group, group * width + offset, count};
 }
 
-INLINE lanes step_size(const scan *s, block b, lanes bias, int64_t t) {
-    lanes raw = load(s->delta + b.row * s->delta_row + t * s->delta_time + b.first, b.count) + bias;
-    return s->softplus ? softplus(raw) : raw;
-}
+INLINE lanes step_size(const scan *s, lanes raw) { return s->softplus ? softplus(raw) : raw; }
 
 INLINE const float *at_time(const float *p, int64_t row, int64_t time, int64_t group, block b, int64_t t) {
     return p + b.row * row + t * time + b.group * group;
@@ -63,54 +63,84 @@ INLINE lanes parameter(const scan *s, const float *p, block b) {
     return p ? load(p + b.member * s->channels + b.first, b.count) : zero;
 }
 
-INLINE void load_states(lanes *to, const float *from, const scan *s, block b, int64_t states) {
-    for (int64_t n = 0; n < states; n++) to[n] = load(from + n * s->channels + b.first, b.count);
+/* Of a block, what depends on time alone and is summed over states: for each step of a chunk its
+ * kind, delta, delta x, the output before the gate, and the gradients of the latter three. */
+typedef struct {
+    int kinds[CHUNK];
+    lanes delta[CHUNK], scaled[CHUNK], outputs[CHUNK];
+    lanes grad[CHUNK], grad_scaled[CHUNK], grad_delta[CHUNK];
+} steps;
+
+INLINE lanes input_at(const scan *s, block b, int64_t t) {
+    return load(s->inputs + b.row * s->inputs_row + t * s->inputs_time + b.first, b.count);
 }
 
-/* The decay of a step is 2^(delta A'), where A' is A / log 2: one multiplication less than e^. */
-INLINE void load_exponents(lanes *to, const scan *s, block b, int64_t states) {
-    load_states(to, s->transition + b.member * states * s->channels, s, b, states);
-    for (int64_t n = 0; n < states; n++) to[n] *= LOG2_E;
+INLINE lanes raw_delta(const scan *s, block b, lanes bias, int64_t t) {
+    return load(s->delta + b.row * s->delta_row + t * s->delta_time + b.first, b.count) + bias;
 }
 
-INLINE void store_states(float *to, const lanes *from, const scan *s, block b, int64_t states) {
-    for (int64_t n = 0; n < states; n++) store(to + n * s->channels + b.first, from[n], b.count);
+INLINE lanes gate_at(const scan *s, block b, int64_t t) {
+    return load(s->gate + b.row * s->gate_row + t * s->gate_time + b.first, b.count);
 }
 
-INLINE void forget(lanes *state, int64_t states) {
-    memset(state, 0, states * sizeof *state);
-}
-
-INLINE void forward_block(const scan *s, block b, int64_t begin, int64_t end, int64_t states) {
-    lanes exponents[MOST_STATES], state[MOST_STATES];
-    float *last = s->last + b.row * states * s->channels;
-    load_exponents(exponents, s, b, states);
-    load_states(state, last, s, b, states);
+static void begin_steps(const scan *s, block b, int64_t begin, int64_t end, steps *p) {
     lanes skip = parameter(s, s->skip, b), bias = parameter(s, s->bias, b);
     for (int64_t t = begin; t < end; t++) {
-        float *output = s->outputs + (b.row * s->length + t) * s->channels + b.first;
-        int token = token_at(s->tokens, s->length, b.row, t);
-        if (token == PADDING) {
-            store(output, fill(0), b.count);
-            continue;
-        }
-        if (token == STARTS) forget(state, states);
-        lanes delta = step_size(s, b, bias, t);
-        lanes input = load(s->inputs + b.row * s->inputs_row + t * s->inputs_time + b.first, b.count);
-        const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, t);
-        const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t);
-        lanes scaled = delta * input, sum = skip * input;
-        for (int64_t n = 0; n < states; n++) {
+        int64_t i = t - begin;
+        p->kinds[i] = token_at(s->tokens, s->length, b.row, t);
+        if (p->kinds[i] == PADDING) continue;
+        lanes input = input_at(s, b, t);
+        p->delta[i] = step_size(s, raw_delta(s, b, bias, t));
+        p->scaled[i] = p->delta[i] * input;
+        p->outputs[i] = skip * input;
+    }
+}
+
+/* Some neighboring states of a block, in registers. The decay of a step is 2^(delta A'), where A' is
+ * A / log 2: one multiplication less than e^. */
+INLINE void forward_states(
+    const scan *s, block b, int64_t begin, int64_t end, steps *p, int64_t first, int64_t count
+) {
+    lanes exponents[SOME], state[SOME];
+    float *last = s->last + (b.row * s->states + first) * s->channels + b.first;
+    const float *transition = s->transition + (b.member * s->states + first) * s->channels + b.first;
+    UNROLL for (int64_t n = 0; n < count; n++) {
+        exponents[n] = load(transition + n * s->channels, b.count) * LOG2_E;
+        state[n] = load(last + n * s->channels, b.count);
+    }
+    for (int64_t t = begin; t < end; t++) {
+        int64_t i = t - begin;
+        if (p->kinds[i] == PADDING) continue;
+        if (p->kinds[i] == STARTS) memset(state, 0, sizeof state);
+        const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, t) + first;
+        const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t) + first;
+        lanes delta = p->delta[i], scaled = p->scaled[i], sum = p->outputs[i];
+        UNROLL for (int64_t n = 0; n < count; n++) {
             state[n] = power_of_two(delta * exponents[n]) * state[n] + scaled * write[n];
             sum += state[n] * read[n];
         }
-        if (s->gate) {
-            lanes gate = load(s->gate + b.row * s->gate_row + t * s->gate_time + b.first, b.count);
+        p->outputs[i] = sum;
+    }
+    UNROLL for (int64_t n = 0; n < count; n++) store(last + n * s->channels, state[n], b.count);
+}
+
+static void forward_block(const scan *s, block b, int64_t begin, int64_t end) {
+    steps p;
+    int64_t n = 0;
+    begin_steps(s, b, begin, end, &p);
+    for (; n + SOME <= s->states; n += SOME) forward_states(s, b, begin, end, &p, n, SOME);
+    for (; n < s->states; n++) forward_states(s, b, begin, end, &p, n, 1);
+    for (int64_t t = begin; t < end; t++) {
+        float *output = s->outputs + (b.row * s->length + t) * s->channels + b.first;
+        lanes sum = p.outputs[t - begin];
+        if (p.kinds[t - begin] == PADDING) {
+            sum = fill(0);
+        } else if (s->gate) {
+            lanes gate = gate_at(s, b, t);
             sum *= gate * sigmoid(gate);
         }
         store(output, sum, b.count);
     }
-    store_states(last, state, s, b, states);
 }
 
 static void forward_task(const void *arguments, int64_t task) {
@@ -127,47 +157,115 @@ static void forward_task(const void *arguments, int64_t task) {
                 memcpy(s->starts + (row * chunks + chunk) * size + place, s->last + row * size + place,
                        b.count * sizeof(float));
             }
-            switch (s->states) {
-                case 16: forward_block(s, b, begin, end, 16); break;
-                default: forward_block(s, b, begin, end, s->states);
-            }
+            forward_block(s, b, begin, end);
         }
     }
 }
 
-/* What the backward pass of a chunk works with: the states before and after each of its steps,
- * their decays, the outputs before the gate, sums for the gradients of write and read, in which
- * each lane sums over its own channels, and the state before a document starts: zeros. */
+/* What the backward pass of a chunk works with: its steps; of the states at hand those before and
+ * after each step, and the decays; sums for the gradients of write and read [state, step], in which
+ * each lane sums over its own channels. */
 typedef struct {
-    lanes *states, *decays, *outputs, *grad_write, *grad_read, *nothing;
+    steps steps;
+    lanes states[(CHUNK + 1) * SOME], decays[CHUNK * SOME];
+    lanes *grad_write, *grad_read;
 } workspace;
 
-INLINE void recompute(const scan *s, block b, int64_t begin, int64_t end, workspace w, int64_t states) {
-    int64_t chunks = (s->length + CHUNK - 1) / CHUNK;
-    lanes exponents[MOST_STATES];
-    load_exponents(exponents, s, b, states);
-    load_states(w.states, s->starts + (b.row * chunks + begin / CHUNK) * states * s->channels, s, b, states);
-    lanes skip = parameter(s, s->skip, b), bias = parameter(s, s->bias, b);
+/* Compute the states and the decays of a chunk again. */
+INLINE void recompute(
+    const scan *s, block b, int64_t begin, int64_t end, workspace *w, int64_t first, int64_t count
+) {
+    steps *p = &w->steps;
+    lanes exponents[SOME], state[SOME];
+    int64_t chunks = (s->length + CHUNK - 1) / CHUNK, chunk = begin / CHUNK;
+    const float *start = s->starts + ((b.row * chunks + chunk) * s->states + first) * s->channels + b.first;
+    const float *transition = s->transition + (b.member * s->states + first) * s->channels + b.first;
+    UNROLL for (int64_t n = 0; n < count; n++) {
+        exponents[n] = load(transition + n * s->channels, b.count) * LOG2_E;
+        w->states[n] = state[n] = load(start + n * s->channels, b.count);
+    }
     for (int64_t t = begin; t < end; t++) {
-        lanes *before = w.states + (t - begin) * states, *after = before + states;
-        lanes *decays = w.decays + (t - begin) * states;
-        int token = token_at(s->tokens, s->length, b.row, t);
-        if (token == PADDING) {
-            memcpy(after, before, states * sizeof *after);
-            continue;
+        int64_t i = t - begin;
+        if (p->kinds[i] == STARTS) memset(state, 0, sizeof state);
+        if (p->kinds[i] != PADDING) {
+            const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, t) + first;
+            const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t) + first;
+            lanes delta = p->delta[i], scaled = p->scaled[i], sum = p->outputs[i];
+            UNROLL for (int64_t n = 0; n < count; n++) {
+                lanes decay = power_of_two(delta * exponents[n]);
+                w->decays[i * count + n] = decay;
+                state[n] = decay * state[n] + scaled * write[n];
+                sum += state[n] * read[n];
+            }
+            p->outputs[i] = sum;
         }
-        if (token == STARTS) before = w.nothing;
-        lanes delta = step_size(s, b, bias, t);
-        lanes input = load(s->inputs + b.row * s->inputs_row + t * s->inputs_time + b.first, b.count);
-        const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, t);
-        const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t);
-        lanes scaled = delta * input, sum = skip * input;
-        for (int64_t n = 0; n < states; n++) {
-            decays[n] = power_of_two(delta * exponents[n]);
-            after[n] = decays[n] * before[n] + scaled * write[n];
-            if (s->gate) sum += after[n] * read[n];
+        UNROLL for (int64_t n = 0; n < count; n++) w->states[(i + 1) * count + n] = state[n];
+    }
+}
+
+/* The gradients of some neighboring states of a block, in registers. */
+INLINE void backward_states(
+    const scan *s, block b, int64_t begin, int64_t end, workspace *w, int64_t first, int64_t count
+) {
+    steps *p = &w->steps;
+    lanes transition[SOME], grad_transition[SOME], grad_state[SOME], after[SOME];
+    int64_t place = (b.row * s->states + first) * s->channels + b.first;
+    const float *from = s->transition + (b.member * s->states + first) * s->channels + b.first;
+    recompute(s, b, begin, end, w, first, count);
+    UNROLL for (int64_t n = 0; n < count; n++) {
+        transition[n] = load(from + n * s->channels, b.count);
+        grad_transition[n] = load(s->grad_transition + place + n * s->channels, b.count);
+        grad_state[n] = load(s->grad_state + place + n * s->channels, b.count);
+        after[n] = w->states[(end - begin) * count + n];
+    }
+    for (int64_t t = end - 1; t >= begin; t--) {
+        int64_t i = t - begin;
+        int kind = p->kinds[i];
+        if (kind == PADDING) continue; /* the state after it is that before it */
+        const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, t) + first;
+        const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t) + first;
+        lanes *grad_write = w->grad_write + first * CHUNK + i, *grad_read = w->grad_read + first * CHUNK + i;
+        lanes grad = p->grad[i], delta = p->delta[i], scaled = p->scaled[i];
+        lanes grad_scaled = p->grad_scaled[i], grad_delta = p->grad_delta[i];
+        UNROLL for (int64_t n = 0; n < count; n++) {
+            lanes before = w->states[i * count + n];
+            grad_read[n * CHUNK] += grad * after[n];
+            after[n] = before;
+            if (kind == STARTS) before = fill(0);
+            lanes now = grad_state[n] + grad * read[n];
+            grad_write[n * CHUNK] += now * scaled;
+            grad_scaled += now * write[n];
+            now *= w->decays[i * count + n];
+            lanes exponent = now * before;
+            grad_delta += exponent * transition[n];
+            grad_transition[n] += exponent * delta;
+            grad_state[n] = now;
         }
-        w.outputs[t - begin] = sum;
+        if (kind == STARTS) memset(grad_state, 0, sizeof grad_state);
+        p->grad_scaled[i] = grad_scaled;
+        p->grad_delta[i] = grad_delta;
+    }
+    UNROLL for (int64_t n = 0; n < count; n++) {
+        store(s->grad_transition + place + n * s->channels, grad_transition[n], b.count);
+        store(s->grad_state + place + n * s->channels, grad_state[n], b.count);
+    }
+}
+
+INLINE float *grad_gate_at(const scan *s, block b, int64_t t) {
+    return s->grad_gate + b.row * s->grad_gate_row + t * s->grad_gate_time + b.first;
+}
+
+/* The gradients of the outputs before the gate; that of the gate is `slope` times the output. */
+static void begin_gradients(const scan *s, block b, int64_t begin, int64_t end, steps *p) {
+    for (int64_t t = begin; t < end; t++) {
+        int64_t i = t - begin;
+        p->grad_scaled[i] = p->grad_delta[i] = fill(0);
+        if (p->kinds[i] == PADDING) continue;
+        p->grad[i] = load(s->grad_outputs + b.row * s->grad_row + t * s->grad_time + b.first, b.count);
+        if (!s->gate) continue;
+        lanes gate = gate_at(s, b, t), open = sigmoid(gate);
+        store(grad_gate_at(s, b, t), p->grad[i] * open * (1.0f + gate * (1.0f - open)), b.count);
+        p->grad[i] *= gate * open;
     }
 }
 
@@ -175,97 +273,69 @@ INLINE void add_to(float *to, lanes value, int64_t count) {
     store(to, load(to, count) + value, count);
 }
 
-INLINE void backward_block(const scan *s, block b, int64_t begin, int64_t end, workspace w, int64_t states) {
-    lanes transition[MOST_STATES], grad_transition[MOST_STATES], grad_state[MOST_STATES];
-    lanes zero = {0}, grad_skip = zero, grad_bias = zero;
-    int64_t size = states * s->channels;
-    recompute(s, b, begin, end, w, states);
-    load_states(transition, s->transition + b.member * size, s, b, states);
-    load_states(grad_state, s->grad_state + b.row * size, s, b, states);
-    load_states(grad_transition, s->grad_transition + b.row * size, s, b, states);
+static void end_gradients(const scan *s, block b, int64_t begin, int64_t end, const steps *p) {
     lanes skip = parameter(s, s->skip, b), bias = parameter(s, s->bias, b);
-    for (int64_t t = end - 1; t >= begin; t--) {
-        int64_t place = (b.row * s->length + t) * s->channels + b.first;
-        float *grad_gate = s->grad_gate + b.row * s->grad_gate_row + t * s->grad_gate_time + b.first;
-        int token = token_at(s->tokens, s->length, b.row, t);
-        if (token == PADDING) {
-            store(s->grad_inputs + place, zero, b.count);
-            store(s->grad_delta + place, zero, b.count);
-            if (s->gate) store(grad_gate, zero, b.count);
-            continue;
+    lanes zero = {0}, grad_skip = zero, grad_bias = zero;
+    for (int64_t t = begin; t < end; t++) {
+        int64_t i = t - begin, place = (b.row * s->length + t) * s->channels + b.first;
+        lanes grad_inputs = zero, grad_delta = zero, grad_gate = zero;
+        if (p->kinds[i] != PADDING) {
+            lanes input = input_at(s, b, t);
+            grad_inputs = p->grad_scaled[i] * p->delta[i] + p->grad[i] * skip;
+            grad_delta = p->grad_delta[i] + p->grad_scaled[i] * input;
+            if (s->softplus) grad_delta *= sigmoid(raw_delta(s, b, bias, t));
+            if (s->gate) grad_gate = load(grad_gate_at(s, b, t), b.count) * p->outputs[i];
+            grad_skip += p->grad[i] * input;
+            grad_bias += grad_delta;
         }
-        lanes grad = load(s->grad_outputs + b.row * s->grad_row + t * s->grad_time + b.first, b.count);
-        if (s->gate) {
-            lanes gate = load(s->gate + b.row * s->gate_row + t * s->gate_time + b.first, b.count);
-            lanes open = sigmoid(gate);
-            lanes slope = open * (1.0f + gate * (1.0f - open));
-            store(grad_gate, grad * w.outputs[t - begin] * slope, b.count);
-            grad *= gate * open;
-        }
-        lanes delta = step_size(s, b, bias, t);
-        lanes input = load(s->inputs + b.row * s->inputs_row + t * s->inputs_time + b.first, b.count);
-        const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, t);
-        const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t);
-        lanes *before = w.states + (t - begin) * states, *after = before + states;
-        lanes *decays = w.decays + (t - begin) * states;
-        if (token == STARTS) before = w.nothing;
-        lanes *grad_write = w.grad_write + (t - begin) * states;
-        lanes *grad_read = w.grad_read + (t - begin) * states;
-        lanes scaled = delta * input, grad_scaled = zero, grad_delta = zero;
-        for (int64_t n = 0; n < states; n++) {
-            grad_read[n] += grad * after[n];
-            lanes now = grad_state[n] + grad * read[n];
-            grad_write[n] += now * scaled;
-            grad_scaled += now * write[n];
-            now *= decays[n];
-            lanes exponent = now * before[n];
-            grad_delta += exponent * transition[n];
-            grad_transition[n] += exponent * delta;
-            grad_state[n] = now;
-        }
-        grad_delta += grad_scaled * input;
-        grad_skip += grad * input;
-        store(s->grad_inputs + place, grad_scaled * delta + grad * skip, b.count);
-        if (s->softplus) {
-            const float *raw = s->delta + b.row * s->delta_row + t * s->delta_time + b.first;
-            grad_delta *= sigmoid(load(raw, b.count) + bias);
-        }
-        grad_bias += grad_delta;
+        store(s->grad_inputs + place, grad_inputs, b.count);
         store(s->grad_delta + place, grad_delta, b.count);
-        if (token == STARTS) forget(grad_state, states);
+        if (s->gate) store(grad_gate_at(s, b, t), grad_gate, b.count);
     }
-    store_states(s->grad_state + b.row * size, grad_state, s, b, states);
-    store_states(s->grad_transition + b.row * size, grad_transition, s, b, states);
     add_to(s->grad_skip + b.row * s->channels + b.first, grad_skip, b.count);
     add_to(s->grad_bias + b.row * s->channels + b.first, grad_bias, b.count);
 }
 
-/* Add up the lanes of the gradients of write and read in one chunk and group. */
-static void gather(const scan *s, int64_t part, block b, int64_t begin, int64_t end, workspace w) {
-    for (int64_t t = begin; t < end; t++) {
-        int64_t place = ((part * s->batch + b.row) * s->length + t) * s->groups + b.group;
-        for (int64_t n = 0; n < s->states; n++) {
-            s->grad_write[place * s->states + n] = total(w.grad_write[(t - begin) * s->states + n]);
-            s->grad_read[place * s->states + n] = total(w.grad_read[(t - begin) * s->states + n]);
-        }
+static void backward_block(const scan *s, block b, int64_t begin, int64_t end, workspace *w) {
+    int64_t n = 0;
+    begin_steps(s, b, begin, end, &w->steps);
+    begin_gradients(s, b, begin, end, &w->steps);
+    for (; n + SOME <= s->states; n += SOME) backward_states(s, b, begin, end, w, n, SOME);
+    for (; n < s->states; n++) backward_states(s, b, begin, end, w, n, 1);
+    end_gradients(s, b, begin, end, &w->steps);
+}
+
+/* Add up the lanes of the sums at one step, for as many states as there are lanes or fewer. */
+INLINE void add_lanes(float *to, const lanes *sums, int64_t states) {
+    for (int64_t n = 0; n < states; n += LANES) {
+        lanes each[LANES];
+        int64_t left = states - n;
+        UNROLL for (int64_t k = 0; k < LANES; k++) each[k] = k < left ? sums[(n + k) * CHUNK] : fill(0);
+        store(to + n, totals(each), left);
     }
 }
 
-static void backward_chunk(const scan *s, int64_t row, int64_t part, int64_t chunk, workspace w) {
+/* Add up the lanes of the gradients of write and read in one chunk and group. */
+static void gather(const scan *s, int64_t part, block b, int64_t begin, int64_t end, const workspace *w) {
+    for (int64_t t = begin; t < end; t++) {
+        int64_t place = ((part * s->batch + b.row) * s->length + t) * s->groups + b.group;
+        add_lanes(s->grad_write + place * s->states, w->grad_write + t - begin, s->states);
+        add_lanes(s->grad_read + place * s->states, w->grad_read + t - begin, s->states);
+    }
+}
+
+static void backward_chunk(const scan *s, int64_t row, int64_t part, int64_t chunk, workspace *w) {
     int64_t begin = chunk * CHUNK, end = begin + CHUNK < s->length ? begin + CHUNK : s->length;
     int64_t each = blocks_per_group(s), blocks = each * s->groups;
     int64_t first = blocks * part / s->parts, stop = blocks * (part + 1) / s->parts;
-    size_t sums = (end - begin) * s->states * sizeof(lanes);
+    size_t sums = CHUNK * s->states * sizeof(lanes);
     for (int64_t number = first; number < stop; number++) {
         block b = make_block(s, row, number);
         if (number == first || number % each == 0) {
-            memset(w.grad_write, 0, sums);
-            memset(w.grad_read, 0, sums);
+            memset(w->grad_write, 0, sums);
+            memset(w->grad_read, 0, sums);
         }
-        switch (s->states) {
-            case 16: backward_block(s, b, begin, end, w, 16); break;
-            default: backward_block(s, b, begin, end, w, s->states);
-        }
+        backward_block(s, b, begin, end, w);
         if (number == stop - 1 || number % each == each - 1) gather(s, part, b, begin, end, w);
     }
 }
@@ -273,16 +343,12 @@ static void backward_chunk(const scan *s, int64_t row, int64_t part, int64_t chu
 static void backward_task(const void *arguments, int64_t task) {
     const scan *s = arguments;
     int64_t chunks = (s->length + CHUNK - 1) / CHUNK, size = CHUNK * s->states;
-    lanes *memory = aligned_alloc(64, (4 * size + 2 * s->states + CHUNK) * sizeof(lanes));
-    workspace w = {.states = memory, .decays = memory + size + s->states};
-    w.grad_write = w.decays + size;
-    w.grad_read = w.grad_write + size;
-    w.outputs = w.grad_read + size;
-    w.nothing = w.outputs + CHUNK;
-    forget(w.nothing, s->states);
+    workspace *w = aligned_alloc(64, round_up(sizeof *w, 64) + 2 * size * sizeof(lanes));
+    w->grad_write = (lanes *)((char *)w + round_up(sizeof *w, 64));
+    w->grad_read = w->grad_write + size;
     for (int64_t chunk = chunks - 1; chunk >= 0; chunk--)
         backward_chunk(s, task / s->parts, task % s->parts, chunk, w);
-    free(memory);
+    free(w);
 }
 
 /* last holds the initial states and becomes the last ones; starts may be null. */
