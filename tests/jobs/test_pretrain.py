@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn.functional import one_hot
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from statespan.errors import (
@@ -25,6 +27,7 @@ from statespan.errors import (
     UnknownNameError,
 )
 from statespan.jobs import PretrainResult, pretrain, pretrain_config, resume_pretrain
+from statespan.jobs.pretrain_measurement import measure_held_out
 from statespan.records import (
     EndRecord,
     HeldOutRecord,
@@ -33,6 +36,7 @@ from statespan.records import (
     RunDirectory,
     TokensRecord,
 )
+from statespan.training.documents import EncodedDocument
 
 COLORS = ("amber", "brown", "cold", "dark", "empty")
 PLACES = ("house", "river", "evening", "morning", "hill", "road", "tree", "wood", "field", "gate")
@@ -270,16 +274,25 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "writes"), [("model.safetensors", 0), ("checkpoint.safetensors", 2)]
+)
 def test_a_full_disk_is_told_and_the_run_goes_on_from_its_checkpoint(
-    texts: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    writes: int,
+    texts: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The disk is full after some writes of a file; records of its step may be there by then."""
     whole = run(texts, tmp_path / "whole")
-    write = Path.replace
+    replace, seen = Path.replace, []
 
     def full(path: Path, target: Path) -> Path:
-        if target.name == "model.safetensors":
+        seen.append(target.name)
+        if target.name == name and seen.count(name) > writes:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(path, target)
+        return replace(path, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
@@ -287,3 +300,40 @@ def test_a_full_disk_is_told_and_the_run_goes_on_from_its_checkpoint(
             run(texts, tmp_path / "run")
     assert not (tmp_path / "run" / "model" / "model.safetensors").exists()
     assert resume_pretrain(tmp_path / "run").records == whole.records
+    assert log(tmp_path / "run") == log(tmp_path / "whole")
+
+
+class Clairvoyant:
+    """Stands for a model that says the next token, and 0 instead of those that it cannot say."""
+
+    def __init__(self, unsaid: set[int]) -> None:
+        self.unsaid = unsaid
+
+    @property
+    def base_model(self) -> Any:
+        return self
+
+    def eval(self) -> None:
+        pass
+
+    def get_output_embeddings(self) -> Any:
+        return torch.nn.Identity()
+
+    def __call__(self, input_ids: torch.Tensor, **_: Any) -> Any:
+        following = input_ids.roll(-1, dims=1)
+        for token in self.unsaid:
+            following = following.masked_fill(following == token, 0)
+        return SimpleNamespace(last_hidden_state=one_hot(following, 30).float())
+
+
+@pytest.mark.parametrize(
+    ("unsaid", "correct"), [(set(), 3), ({11}, 2), ({11, 12}, 2), ({11, 14}, 1), ({5}, 3)]
+)
+def test_an_answer_counts_if_each_of_its_tokens_is_the_likeliest(
+    unsaid: set[int], correct: int
+) -> None:
+    first = EncodedDocument([5, 11, 12, 6, 13, 1], [-1, 0, 0, -1, 1, -1])
+    second = EncodedDocument([7, 14, 1], [-1, 0, -1])
+    (record,) = measure_held_out(Clairvoyant(unsaid), {("x", 8): [first, second]}, step=3)
+    assert (record.answers, record.correct, record.positions) == (3, correct, 4)
+    assert (record.step, record.documents, record.length) == (3, 2, 8)

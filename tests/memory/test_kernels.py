@@ -1,4 +1,4 @@
-"""The kernels beside each other, those of a GPU by their signatures, and how much memory is used."""
+"""The kernels beside each other, those of a GPU by their signatures, and the memory in use."""
 
 from __future__ import annotations
 
@@ -166,18 +166,20 @@ def allocated(config: Attention, length: int, *, backward: bool) -> tuple[float,
 SMALL = {"chunk": 256, "block": 32, "top_k": 2}
 THRIFTY = [
     *(SpanAttention(**SMALL, selection=name) for name in ("chunk", "previous", "running")),
-    SpanAttention(**SMALL, selection="token", summary="key"),
     SpanAttention(**SMALL, selection="running", local=64, keep_first=1),
 ]
+BY_TOKEN = SpanAttention(**SMALL, selection="token", summary="key")
 
 
-@pytest.mark.parametrize("config", THRIFTY, ids=str)
+@pytest.mark.parametrize(
+    "config", [*THRIFTY, pytest.param(BY_TOKEN, marks=pytest.mark.slow)], ids=str
+)
 def test_a_forward_pass_takes_little_more_memory_than_its_output(config: Attention) -> None:
     length = 8_192
-    assert 1 <= allocated(FullAttention(), 512, backward=False)[0]
+    assert allocated(FullAttention(), 512, backward=False)[0] >= 1
     peak, largest = allocated(config, length, backward=False)
     assert largest == 1  # no logits of all pairs, which are 128 times an output here
-    assert peak < (1.45 if "token" in str(config) else 1.2)
+    assert peak < 1.25
 
 
 @pytest.mark.parametrize("config", THRIFTY[:3], ids=str)

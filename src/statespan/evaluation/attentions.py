@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from statespan.errors import ConfigError
 from statespan.memory import (
+    RECALL,
     FullAttention,
     ShiftedAttention,
     SlidingAttention,
@@ -32,11 +34,13 @@ def full_attention() -> Exchangeable:
 
 @ATTENTIONS.register("span")
 def span_attention(**settings: Any) -> Exchangeable:
-    """Return span-expanded attention whose choice of blocks is causal, unless it is given."""
-    config = SpanAttention(**settings)
-    if config.causal or "selection" in settings:
-        return config
-    return SpanAttention(**{**settings, "selection": config.nearest_causal})
+    """Return the causal span-expanded attention that recalls best, with some settings changed.
+
+    With a `selection`, the other settings are those of the paper where they are not given.
+    """
+    if "selection" in settings:
+        return SpanAttention(**settings)
+    return replace(RECALL, **settings)
 
 
 @ATTENTIONS.register("sliding")

@@ -39,7 +39,7 @@ def default_extension() -> dict[str, Any]:
         "text": str(text),
         "length": LENGTHENED * _trained_length(folder),
         "training": {"threads": 2},
-        "evaluation": {"threads": 2, "batch_size": 4},
+        "evaluation": {"threads": 2, "samples": 10, "perplexity": {"tokens": 32_768}},
     }
 
 

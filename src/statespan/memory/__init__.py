@@ -8,11 +8,12 @@ from statespan.memory.baselines import (
 )
 from statespan.memory.choices import Choice, chosen_blocks
 from statespan.memory.protocol import Attention
-from statespan.memory.span import SpanAttention
+from statespan.memory.span import RECALL, SpanAttention
 from statespan.memory.span_attention import span_attention
 from statespan.memory.state import SpanState
 
 __all__ = [
+    "RECALL",
     "Attention",
     "Choice",
     "FullAttention",

@@ -76,7 +76,7 @@ class Plan:
         runs = [(0, chunk, whole)] if whole else []
         runs += [(whole * chunk, rest, 1)] if rest else []
         for begin, size, groups in runs:
-            for first, number, chosen in self._pieces(groups, lanes, size, 0):
+            for first, number, chosen in self._pieces(groups, lanes, size, size):
                 tokens = Tokens(
                     lanes=lanes,
                     chosen=chosen,

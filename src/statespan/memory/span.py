@@ -23,7 +23,7 @@ from statespan.memory.sizes import check_whole
 from statespan.memory.summaries import SUMMARIES
 from statespan.memory.visibility import visible_keys
 
-__all__ = ["SELECTIONS", "SHARES", "Selection", "Share", "SpanAttention"]
+__all__ = ["RECALL", "SELECTIONS", "SHARES", "Selection", "Share", "SpanAttention"]
 
 Selection = Literal["chunk", "previous", "running", "token"]
 Share = Literal["head", "kv_group", "layer"]
@@ -190,3 +190,13 @@ class SpanAttention:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+RECALL: Final = SpanAttention(
+    chunk=2048, block=16, top_k=16, selection="token", summary="bound", keep_first=1
+)
+"""What is read with where nothing else is said: of the causal choices, that which recalls best.
+
+Each token retrieves 256 tokens by itself, block by block by the largest logit that a key of the
+block can have, and sees the first block. Measured in `experiments/expansion_span/`.
+"""

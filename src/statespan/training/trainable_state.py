@@ -108,7 +108,7 @@ def _load_optimizer(
         if key in found:
             state[key] = found[key] if key == "step" else _like(weight, found[key])
     if state:
-        pass
+        optimizer.state[weight] = state
 
 
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:

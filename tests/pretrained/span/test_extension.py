@@ -15,7 +15,13 @@ from transformers import AutoModelForCausalLM
 
 import statespan
 from statespan.errors import ConfigError, InputError
-from statespan.memory import FullAttention, SlidingAttention, SpanAttention, mixture_of_blocks
+from statespan.memory import (
+    RECALL,
+    FullAttention,
+    SlidingAttention,
+    SpanAttention,
+    mixture_of_blocks,
+)
 from statespan.pretrained import AttentionSetting, attention, attention_setting, disable, enable
 from tests.pretrained.span.span_models import (
     EVERY,
@@ -217,8 +223,6 @@ def test_other_kinds_of_attention_are_kept_too(config: Any, tmp_path: Path) -> N
 
 def test_a_setting_that_means_nothing_is_told() -> None:
     model = span_model("llama")
-    with pytest.raises(InputError, match="config must be given"):
-        enable(model)
     model.config.statespan = {"attention": {"kind": "SpanAttentoin"}}
     with pytest.raises(ConfigError, match="Did you mean SpanAttention"):
         enable(model)
@@ -228,6 +232,13 @@ def test_a_setting_that_means_nothing_is_told() -> None:
     model.config.statespan = {"attention": {"kind": "SpanAttention", "chunks": 3}}
     with pytest.raises(ConfigError, match="has no field 'chunks'"):
         attention_setting(model)
+
+
+def test_without_a_config_it_recalls_and_can_be_decoded() -> None:
+    model, ids = span_model("bamba"), tokens(length=8)
+    assert enable(model).config == RECALL
+    assert RECALL.causal
+    assert model.generate(ids, max_new_tokens=2, do_sample=False).shape == (len(ids), 10)
 
 
 def test_it_is_offered_at_the_top() -> None:

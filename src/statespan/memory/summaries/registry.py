@@ -19,7 +19,7 @@ __all__ = ["SUMMARIES", "Summary"]
 
 @runtime_checkable
 class Summary(Protocol):
-    """Summarizes blocks; registered in `SUMMARIES`, or by an entry point in `statespan.summaries`."""
+    """Summarizes blocks; a member of `SUMMARIES`, as an entry point `statespan.summaries` is."""
 
     @property
     def reads_queries(self) -> bool:

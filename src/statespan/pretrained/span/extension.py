@@ -13,7 +13,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from statespan.errors import InputError
-from statespan.memory import Attention, FullAttention
+from statespan.memory import RECALL, Attention, FullAttention
 from statespan.pretrained.span.function import attend
 from statespan.pretrained.span.hooks import (
     NAME,
@@ -83,7 +83,8 @@ def enable(
     Args:
         model: the model; adapters may be around it, and its mixers may be accelerated.
         config: a `SpanAttention` or one of the baselines of `statespan.memory`; by default what
-            the model's config says, as in a checkpoint that was saved while enabled.
+            the model's config says, as in a checkpoint that was saved while enabled, or else
+            `statespan.memory.RECALL`.
         offload: where keys and values older than the chunk are kept in generation, for example
             "cpu"; by default beside the model.
         step: the number of the next training step, from which chunk sizes are drawn; by default 0,
@@ -104,13 +105,8 @@ def enable(
     saved = attention_setting(model)
     before = hook_of(model)
     if config is None:
-        config = saved.config or saved.trained_with
+        config = saved.config or saved.trained_with or RECALL
         step = saved.steps if step is None else step
-    if config is None:
-        raise InputError(
-            "config must be given, as statespan.SpanAttention(…): the config of this model holds "
-            "no setting of an earlier statespan.enable."
-        )
     plan = plan_extension(model)
     check_suits(plan, config)
     disable(model)
