@@ -22,7 +22,7 @@ from machine import describe_machine
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from statespan.memory import FullAttention, SlidingAttention, SpanAttention, SpanState
+from statespan.memory import SlidingAttention, SpanAttention, SpanState
 from statespan.memory.protocol import Attention
 
 CHUNK, BLOCK, TOP_K, HEADS, WIDTH = 2_048, 32, 8, 8, 64
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 def configs() -> dict[str, Attention]:
     """Return what is measured, by name."""
-    found: dict[str, Attention] = {"full": FullAttention(), "sliding": SlidingAttention(CHUNK)}
+    found: dict[str, Attention] = {"sliding": SlidingAttention(CHUNK)}
     selections: tuple[Any, ...] = ("previous", "running", "token")
     for selection in selections:
         for summary in ("key", "attention"):

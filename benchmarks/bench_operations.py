@@ -3,7 +3,9 @@
 Parts (`--parts`): training (Mamba, beside the fallback and mambapy where it is installed),
 families (Mamba-2, Bamba, Jamba, whole and the mixer alone), memory, scan (beside this machine's
 copy bandwidth and matrix rate), decoding, lengths (cost per token up to 131,072). The two sides of
-each row run in turns; figures are medians; wall time and process time are both given.
+each row run in turns; figures are medians; wall time and process time are both given, with one
+thread and with two. Beside each ratio to what is to be beaten stands the ratio that a step would
+have that took no more than its floor (`floors.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,15 @@ from typing import Any
 
 import torch
 import transformers
+from floors import (
+    SCAN_BACKWARD,
+    SCAN_FORWARD,
+    SCAN_OTHER,
+    count_projections,
+    count_scans,
+    floors,
+    multiply_adds_a_second,
+)
 from machine import describe_machine
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -100,7 +111,11 @@ def assert_same_gradients(first: nn.Module, second: nn.Module) -> None:
 
 
 def training_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
-    """Yield a Mamba's training step (d_model 64, 3 layers, d_state 16) at each length."""
+    """Yield a Mamba's training step (d_model 64, 3 layers, d_state 16) at each length.
+
+    With it go its floor and the time of a step of one token, which is what a step costs by itself.
+    """
+    rate = multiply_adds_a_second(medians)
     for length, batch in TRAINING:
         if length not in lengths:
             continue
@@ -116,11 +131,17 @@ def training_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
         times = medians(runs, repeats, ids.numel())
         for model in models.values():
             assert_same_gradients(ours, model)
+        counts = {"projections": count_projections(ours), "scans": count_scans(ours)}
+        times |= {"floor": floors(counts, rate)["all"]}
+        least = step_of(logits_of(ours), ours, ids[:1, :1])
         yield {
             "length": length,
             "batch": batch,
             "microseconds_per_token": times,
+            "floors": floors(counts, rate),
+            "one_token": medians({"ours": least}, 10 * repeats, 1)["ours"],
             "ratios": {name: ratios(times, name) for name in names},
+            "ratios_of_the_floor": {name: ratios(times, name, "floor") for name in names},
         }
 
 
@@ -167,7 +188,11 @@ def first_mixer(model: nn.Module) -> nn.Module:
 
 
 def family_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
-    """Yield training steps of hybrids, whole and the mixer alone, batch 1."""
+    """Yield training steps of hybrids, whole and the mixer alone, batch 1.
+
+    The floor is that of the linear layers alone.
+    """
+    rate = multiply_adds_a_second(medians)
     for name, length in (("mamba2", 512), ("bamba", 512), ("jamba", 512), ("jamba", 2_048)):
         if length not in lengths:
             continue
@@ -192,12 +217,18 @@ def family_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
             times,
             length,
         )
+        for spent, module in ((whole, pair[1]), (mixers, first_mixer(pair[1]))):
+            spent["floor"] = floors({"projections": count_projections(module)}, rate)["all"]
         yield {
             "model": name,
             "length": length,
             "whole": whole,
             "mixer": mixers,
             "ratios": {"whole": ratios(whole, "fallback"), "mixer": ratios(mixers, "fallback")},
+            "ratios_of_the_floor": {
+                "whole": ratios(whole, "fallback", "floor"),
+                "mixer": ratios(mixers, "fallback", "floor"),
+            },
         }
 
 
@@ -264,19 +295,15 @@ def memory_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
 def scan_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
     """Yield the scan alone, beside the time of its operations and of its bytes on this machine.
 
-    Operations: what one state costs (forward: the decay's 2 and a polynomial of 6 multiply-adds,
-    the update 1, the output 1; backward: those again and 8 more). Bytes: arguments, results and
-    gradients once each.
+    Operations are multiply-adds; `instructions` counts those of a decay besides, each for as long
+    as a multiply-add. Bytes: arguments, results and gradients once each.
     """
     del lengths
     size = 64 * 2**20
     source, target = torch.ones(size // 4), torch.empty(size // 4)
-    matrix = torch.randn(1_024, 1_024, generator=torch.Generator().manual_seed(0))
-    machine = medians(
-        {"copy": lambda: target.copy_(source), "matrix": lambda: matrix @ matrix}, 20, 1
-    )
-    bandwidth = 2 * size / machine["copy"]["wall"] * 1e6
-    rate = 2 * 1_024**3 / machine["matrix"]["wall"] * 1e6
+    copying = medians({"copy": lambda: target.copy_(source)}, 20, 1)["copy"]
+    bandwidth = {kind: 2 * size / spent * 1e6 for kind, spent in copying.items()}
+    rate = multiply_adds_a_second(medians)
     batch, length, channel, state = 4, 1_024, 128, 16
     draw = torch.Generator().manual_seed(0)
     over_time = [torch.randn(batch, length, channel, generator=draw) for _ in range(3)]
@@ -295,19 +322,27 @@ def scan_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
     with torch.no_grad():
         times = medians({"forward": forward}, repeats * 5, batch * length)
     times |= medians({"both": both}, repeats * 5, batch * length)
-    per_token = {"forward": (4, 2 * 10), "both": (12, 2 * (10 + 10 + 8))}
-    for name, (tensors, operations) in per_token.items():
-        floors = {
-            "bytes": 1e6 * 4 * (tensors * channel + 4 * state) / bandwidth,
-            "operations": 1e6 * operations * channel * state / rate,
-        }
+    per_token = {
+        "forward": (4, SCAN_FORWARD, SCAN_OTHER),
+        "both": (12, SCAN_FORWARD + SCAN_BACKWARD, 2 * SCAN_OTHER),
+    }
+    for name, (tensors, operations, others) in per_token.items():
+        states, size = channel * state, 4 * (tensors * channel + 4 * state)
+        least = floors({"operations": operations * states}, rate)["all"]
+        moved = {kind: 1e6 * size / each for kind, each in bandwidth.items()}
+        bounds = {"bytes": moved, "operations": least}
+        bounds["larger"] = {kind: max(moved[kind], least[kind]) for kind in least}
+        bounds["instructions"] = floors({"all": (operations + others) * states}, rate)["all"]
         yield {
             "pass": name,
             "microseconds_per_token": times[name],
-            "floors": floors,
-            "times_the_larger_floor": times[name]["wall"] / max(floors.values()),
-            "copy_gigabytes_per_second": bandwidth / 1e9,
-            "matrix_gigaflops": rate / 1e9,
+            "floors": bounds,
+            "times": {
+                bound: {kind: times[name][kind] / bounds[bound][kind] for kind in least}
+                for bound in ("larger", "instructions")
+            },
+            "copy_gigabytes_per_second": {kind: each / 1e9 for kind, each in bandwidth.items()},
+            "matrix_gigaflops": {kind: 2 * each / 1e9 for kind, each in rate.items()},
         }
 
 
@@ -371,7 +406,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--lengths", type=int, nargs="+", default=[50, 128, 512, 2_048])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")

@@ -90,6 +90,6 @@ def _attentions(length: int) -> dict[str, dict[str, Any]]:
         "full": {},
         "span": {"chunk": [small, large], "block": block, "top_k": TOP_K, "selection": "chunk"},
         "sliding": {"window": max(1, length // 2)},
-        "s2": {"group": max(2, length // 4)},
+        "s2": {"group": max(2, length // 8 * 2)},
         "moba": {"block": max(1, length // 16), "top_k": 3},
     }

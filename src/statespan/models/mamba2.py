@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import silu
 
 from statespan.errors import ConfigError
 from statespan.models.mamba import Mixer, MixerModel, initialize_time_step
@@ -77,13 +77,22 @@ class Mamba2Mixer(Mixer):
         past, scan_state = state if state is not None else (None, None)
         sizes = [self.sizes[0], sum(self.sizes), len(self.dt_bias)]
         gate, inputs, step = self.in_proj(hidden).split(sizes, dim=-1)
-        inputs, past = causal_convolution(inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past)
-        values, write, read = silu(inputs).split(self.sizes, dim=-1)  # type: ignore[no-untyped-call]
-        values = rearrange(values, "b t (h p) -> b t h p", p=self.head_dim)
-        outputs, scan_state = state_space_dual(
-            values, softplus(step + self.dt_bias), -torch.exp(self.A_log), write, read, scan_state
+        inputs, past = causal_convolution(
+            inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past, activation="silu"
         )
-        outputs = rearrange(outputs + self.D[:, None] * values, "b t h p -> b t (h p)")
+        values, write, read = torch.split(inputs, self.sizes, dim=-1)
+        outputs, scan_state = state_space_dual(
+            rearrange(values, "b t (h p) -> b t h p", p=self.head_dim),
+            step,
+            -torch.exp(self.A_log),
+            write,
+            read,
+            scan_state,
+            skip=self.D,
+            delta_bias=self.dt_bias,
+            softplus=True,
+        )
+        outputs = rearrange(outputs, "b t h p -> b t (h p)")
         return self.out_proj(self.norm(outputs * silu(gate))), (past, scan_state)
 
     def initialize(self, generator: torch.Generator) -> None:

@@ -7,8 +7,8 @@ from typing import TypeAlias
 import msgspec
 
 from statespan.records.evaluations import EvaluationRecord
-from statespan.records.retrievals import RetrievalRecord
 from statespan.records.extensions import ExtensionRecord
+from statespan.records.retrievals import RetrievalRecord
 
 __all__ = [
     "BinRecord",

@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from statespan.models.ops.native import call, contiguous, num_threads
+from statespan.models.ops.native import call, contiguous, float_bits, num_threads
 from statespan.models.ops.selective_scan_kernel import CHUNK
 
 __all__ = ["MixerGradients", "MixerKernel", "kept_size", "piece_length"]
@@ -74,10 +74,10 @@ class MixerKernel:
         members, channel, state = transition_log.shape
         threads = num_threads(row * length * channel * (state + width))
         self.parts = threads if row >= threads else 1
-        self.tokens, self.epsilon = contiguous(tokens), torch.tensor([epsilon])
+        self.tokens = contiguous(tokens)
         self.sizes = (
             row, length, width, channel, state, delta_projection.shape[2], convolution.shape[2],
-            members, piece, self.parts, threads // self.parts,
+            members, piece, self.parts, threads // self.parts, float_bits(epsilon),
         )  # fmt: skip
         self.kept_size = kept_size(length, piece, convolution, x_projection, transition_log)
 
@@ -88,7 +88,7 @@ class MixerKernel:
         kept = self.hidden.new_empty(len(self.hidden), self.kept_size)
         results = (outputs, window, state, kept)
         call(
-            "mamba_mixer_forward", self.hidden, *self.parameters, self.epsilon, self.tokens,
+            "mamba_mixer_forward", self.hidden, *self.parameters, self.tokens,
             *results, *self.sizes,
         )  # fmt: skip
         return results
@@ -105,7 +105,7 @@ class MixerKernel:
             for each in self.parameters
         ]
         call(
-            "mamba_mixer_backward", self.hidden, *self.parameters, self.epsilon, self.tokens,
+            "mamba_mixer_backward", self.hidden, *self.parameters, self.tokens,
             kept, grad_outputs.contiguous(), grad_hidden, *grads, window, state, *self.sizes,
         )  # fmt: skip
         summed = [

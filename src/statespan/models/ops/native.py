@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from torch import Tensor
 __all__ = [
     "call",
     "contiguous",
+    "float_bits",
     "is_native",
     "is_torch_only",
     "kernel_level",
@@ -79,6 +81,12 @@ def call(name: str, *arguments: Tensor | int | None) -> None:
     _function(name, len(arguments))(
         *[a.data_ptr() if isinstance(a, Tensor) else a or 0 for a in arguments]
     )
+
+
+def float_bits(value: float) -> int:
+    """Return a float32 as the whole number that a kernel takes in its place."""
+    bits: int = struct.unpack("=i", struct.pack("=f", value))[0]
+    return bits
 
 
 @cache

@@ -26,7 +26,8 @@ typedef struct {
 } parameters;
 
 typedef struct {
-    const float *hidden, *epsilon, *grad_outputs;
+    const float *hidden, *grad_outputs;
+    float epsilon;
     parameters all, grads; /* of all members; of all parts and members */
     const uint8_t *tokens;
     float *outputs, *window, *state, *kept, *grad_hidden;
@@ -50,6 +51,14 @@ typedef struct {
     float *memory, *normed, *grad_normed, *grad_projected, *grad_convolved, *grad_delta, *grad_scanned;
     float *grad_selected, *grad_write, *grad_read, *grad_bias, *grad_taps, *grad_window;
 } workspace;
+
+/* A float that came as a whole number of its bits. */
+static float float_of(int64_t bits) {
+    int32_t low = (int32_t)bits;
+    float value;
+    memcpy(&value, &low, sizeof value);
+    return value;
+}
 
 static int64_t selected_size(const layer *m) { return m->rank + 2 * m->states; }
 
@@ -194,7 +203,7 @@ static void turn_projections(const layer *m, workspace *w) {
 static const float *mixed(const layer *m, const workspace *w, piece p) {
     const float *hidden = m->hidden + (p.row * m->length + p.begin) * m->width;
     if (!w->own.norm) return hidden;
-    normalize(w->normed, hidden, w->own.norm, *m->epsilon, p.count, m->width);
+    normalize(w->normed, hidden, w->own.norm, m->epsilon, p.count, m->width);
     return w->normed;
 }
 
@@ -334,7 +343,7 @@ static void backward_input(const layer *m, const workspace *w, piece p) {
     pass_back(m, to, m->width, w->grad_projected, 2 * m->channels, w->own.in, 2 * m->channels, m->width, p.count, 0);
     if (!w->own.norm) return;
     memcpy(grad_hidden, m->grad_outputs + place, p.count * m->width * sizeof(float));
-    pass_norm(grad_hidden, w->grads.norm, to, m->hidden + place, w->own.norm, *m->epsilon, p.count, m->width);
+    pass_norm(grad_hidden, w->grads.norm, to, m->hidden + place, w->own.norm, m->epsilon, p.count, m->width);
 }
 
 /* Start the sums of those gradients whose layout in the kernels is another. */
@@ -383,13 +392,14 @@ static void backward_rows(const void *arguments, int64_t part) {
 void mamba_mixer_forward(
     const float *hidden, float *norm, float *in_projection, float *convolution, float *convolution_bias,
     float *x_projection, float *delta_projection, float *delta_bias, float *transition_log, float *skip,
-    float *out_projection, const float *epsilon, const uint8_t *tokens,
+    float *out_projection, const uint8_t *tokens,
     float *outputs, float *window, float *state, float *kept,
     int64_t batch, int64_t length, int64_t width, int64_t channels, int64_t states, int64_t rank,
-    int64_t taps, int64_t members, int64_t piece_length, int64_t parts, int64_t threads
+    int64_t taps, int64_t members, int64_t piece_length, int64_t parts, int64_t threads,
+    int64_t epsilon_bits
 ) {
     layer m = {
-        .hidden = hidden, .epsilon = epsilon, .tokens = tokens,
+        .hidden = hidden, .epsilon = float_of(epsilon_bits), .tokens = tokens,
         .all = {norm, in_projection, convolution, convolution_bias, x_projection, delta_projection,
                 delta_bias, transition_log, skip, out_projection},
         .outputs = outputs, .window = window, .state = state, .kept = kept,
@@ -405,16 +415,17 @@ void mamba_mixer_forward(
 void mamba_mixer_backward(
     const float *hidden, float *norm, float *in_projection, float *convolution, float *convolution_bias,
     float *x_projection, float *delta_projection, float *delta_bias, float *transition_log, float *skip,
-    float *out_projection, const float *epsilon, const uint8_t *tokens,
+    float *out_projection, const uint8_t *tokens,
     float *kept, const float *grad_outputs, float *grad_hidden,
     float *grad_norm, float *grad_in, float *grad_convolution, float *grad_convolution_bias, float *grad_x,
     float *grad_delta, float *grad_delta_bias, float *grad_transition, float *grad_skip, float *grad_out,
     float *grad_window, float *grad_state,
     int64_t batch, int64_t length, int64_t width, int64_t channels, int64_t states, int64_t rank,
-    int64_t taps, int64_t members, int64_t piece_length, int64_t parts, int64_t threads
+    int64_t taps, int64_t members, int64_t piece_length, int64_t parts, int64_t threads,
+    int64_t epsilon_bits
 ) {
     layer m = {
-        .hidden = hidden, .epsilon = epsilon, .tokens = tokens,
+        .hidden = hidden, .epsilon = float_of(epsilon_bits), .tokens = tokens,
         .all = {norm, in_projection, convolution, convolution_bias, x_projection, delta_projection,
                 delta_bias, transition_log, skip, out_projection},
         .grads = {grad_norm, grad_in, grad_convolution, grad_convolution_bias, grad_x, grad_delta,

@@ -1,0 +1,63 @@
+"""What ships with the package is there, opens, and is what it is said to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from statespan.pretrained import embedded_hybrid, embedded_novels
+from statespan.training.documents import DOCUMENTS, read_prose
+
+MOST_BYTES = 20_000_000
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_assets_are_small() -> None:
+    assert size_of(embedded_novels().parent) < MOST_BYTES
+
+
+def test_the_novel_is_prose_to_train_and_measure_on() -> None:
+    prose = read_prose(embedded_novels())
+    assert prose.characters > 1_000_000
+    assert "Call me Ishmael." in prose.novels[0]
+    assert len(prose.words) > 5_000
+
+
+@pytest.fixture(scope="module")
+def hybrid() -> Path:
+    folder = embedded_hybrid()
+    if not folder.is_dir():
+        pytest.skip("the hybrid is not in this copy of the sources")
+    return folder
+
+
+def test_the_hybrid_reads_english(hybrid: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(hybrid, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(hybrid)
+    text = read_prose(embedded_novels()).novels[0][300_000:301_500]
+    ids = tokenizer(text, return_tensors="pt").input_ids[:, :512]
+    with torch.no_grad():
+        loss = model(ids, labels=ids).loss
+    assert float(loss) < 4.2
+
+
+def test_the_hybrid_finds_a_needle_within_its_context(hybrid: Path) -> None:
+    from random import Random
+
+    model = AutoModelForCausalLM.from_pretrained(hybrid, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(hybrid)
+    prose, rng, right = read_prose(embedded_novels()), Random(0), 0
+    for _ in range(8):
+        prompt, answer = DOCUMENTS.get("needle")(2, prose, rng=rng)
+        ids = tokenizer(prompt.text, return_tensors="pt").input_ids
+        length = len(tokenizer(answer.text).input_ids)
+        with torch.no_grad():
+            output = model.generate(ids, max_new_tokens=length, do_sample=False)
+        right += tokenizer.decode(output[0, ids.shape[1] :]).startswith(answer.text)
+    assert right >= 4
