@@ -47,6 +47,9 @@ nitpick_ignore_regex = [
     ("py:class", r"statespan\.languages\.counting\.WordCounter"),
     ("py:class", r"statespan\.languages\.(expression|temporal)\.[A-Z]\w+"),
     ("py:class", r"statespan\.training\.data\.Batch"),
+    ("py:class", r"statespan\.evaluation\.ruler\.task\.(Draft|Form|Setting)"),
+    ("py:class", r"statespan\.memory\.selection\.Selector"),
+    ("py:class", r"statespan\.pretrained\.span\.hooks\.PassBegin"),
 ]
 
 

@@ -254,7 +254,8 @@ def test_what_lies_far_back_is_on_the_device_for_it(selection: Any) -> None:
 
 
 def test_without_retrieval_old_tokens_are_dropped() -> None:
-    for config in (OTHERS[0], SlidingAttention(32), SlidingAttention(20, sinks=2)):
+    amnesic = SpanAttention(chunk=32, block=8, rule="none", selection="running")
+    for config in (amnesic, OTHERS[0], SlidingAttention(32), SlidingAttention(20, sinks=2)):
         inputs, state = draw(3_000, batch=1), SpanState(config)
         state.extend(*cut(inputs, 0, 10))
         for begin in range(10, 3_000, 46):

@@ -48,7 +48,7 @@ class Shape:
 def piece_bytes(whole: int, device: torch.device) -> int:
     """Return how many bytes may be used at once beside an output of `whole` bytes."""
     most = MOST_BYTES if device.type == "cpu" else MOST_BYTES_ON_GPU
-    return min(max(whole // 16, LEAST_BYTES if device.type == "cpu" else most // 4), most)
+    return min(max(whole // 32, LEAST_BYTES if device.type == "cpu" else most // 4), most)
 
 
 @dataclass(frozen=True, slots=True)

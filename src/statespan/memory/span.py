@@ -87,6 +87,9 @@ class SpanAttention:
         _check_choice("share", self.share, SHARES)
         if self.top_k == 0:
             object.__setattr__(self, "rule", "none")
+        for name in ("rule", "summary"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ConfigError(f"{name} must be a name, got {value!r}.")
         RULES.get(self.rule)
         SUMMARIES.get(self.summary)
 

@@ -62,7 +62,7 @@ def span_attention(
     check_config(config, key.shape[3], value.shape[3])
     factor = check_scaling(scaling, query.shape[3])
     if query.numel() == 0 or value.numel() == 0:
-        return query.new_zeros(*query.shape[:3], value.shape[3])
+        return query.new_zeros(*query.shape[:3], value.shape[3]) + query.sum() * 0  # has gradients
 
     def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         whole = (each if each.stride(3) == 1 else each.contiguous() for each in (query, key, value))

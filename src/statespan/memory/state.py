@@ -175,6 +175,8 @@ class SpanState:
         end = length if self._real is None else self._real_before(length)
         if largest(end) == 0:
             self._pass, self._ended = None, False
+        if length == 0:
+            self._real = None
         if self._pass is not None and not self._pass.crop(end):
             raise InputError(
                 f"length = {length} is too far back: of the {self._length} tokens, too little is "

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from statespan.errors import InputError
+from statespan.memory.rules.no_blocks import NoBlocks
 from statespan.memory.selection import Selector
 from statespan.memory.state_attention import Part, attend
 from statespan.memory.state_choice import BlockStore, Chosen
@@ -42,7 +43,7 @@ class Pass:
         scaling: float,
         offload: torch.device | None,
     ) -> None:
-        chooses = selector.top_k > 0
+        chooses = selector.top_k > 0 and not isinstance(selector.rule, NoBlocks)
         layout = selector.layout
         self._layout, self._count = layout, count
         self._retrieves = chooses or layout.keep_first > 0
@@ -119,7 +120,9 @@ class Pass:
         """Return all that takes memory."""
         buffers = [*self._tokens.buffers(), *self._blocks.buffers()]
         tensors = [tensor for buffer in buffers for tensor in buffer.tensors()]
-        return tensors if self._held is None else [*tensors, *self._held[1:]]
+        places = {tensor.data_ptr() for tensor in tensors}
+        held = () if self._held is None else self._held[1:]
+        return [*tensors, *(tensor for tensor in held if tensor.data_ptr() not in places)]
 
     def _room(self) -> Count:
         """Return how many tokens of each row may go into the next round."""

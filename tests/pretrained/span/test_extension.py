@@ -241,6 +241,15 @@ def test_without_a_config_it_recalls_and_can_be_decoded() -> None:
     assert model.generate(ids, max_new_tokens=2, do_sample=False).shape == (len(ids), 10)
 
 
+@pytest.mark.parametrize("config", ["sdpa", "flash_attention_2", {"chunk": 16}, 3])
+def test_what_is_no_attention_is_refused_and_nothing_is_lost(config: Any) -> None:
+    model = span_model("llama")
+    enable(model, SpanAttention(chunk=16, block=8))
+    with pytest.raises(ConfigError, match="config must be one of FullAttention, Shifted"):
+        enable(model, config)
+    assert attention_setting(model).config == SpanAttention(chunk=16, block=8)
+
+
 def test_it_is_offered_at_the_top() -> None:
     model = span_model("llama")
     statespan.enable(model, statespan.SpanAttention(chunk=16, block=8))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from statespan.errors import InputError
+from statespan.memory import SpanAttention
 from statespan.pretrained import attention_setting, disable, enable
 from tests.pretrained.span.span_models import (
     EVERY,
@@ -156,3 +157,16 @@ def test_dropout_is_refused() -> None:
     model(ids)
     with pytest.raises(InputError, match=r"attention dropout must be 0 .* got 0.1"):
         model.train()(ids)
+
+
+@pytest.mark.parametrize("family", ["llama", "bamba", "falcon_h1", "bailing_hybrid"])
+def test_under_autocast_dtypes_are_made_one_as_in_the_stock_attention(family: str) -> None:
+    model, ids = span_model(family).train(), tokens(length=LENGTH)
+    enable(model, SpanAttention(chunk=16, block=8, rule="all", summary="key"))
+    with torch.autocast("cpu", torch.bfloat16):
+        spanned = model(ids, use_cache=False).logits
+        spanned.float().sum().backward()
+        disable(model)
+        stock = model(ids, use_cache=False).logits
+    assert spanned.dtype == stock.dtype
+    assert (spanned - stock).abs().max() < 0.1 * stock.float().std()

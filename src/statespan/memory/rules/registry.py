@@ -30,7 +30,7 @@ class Place:
     step: int
     layer: int
     heads: Int[Tensor, " head"]
-    decisions: Int[Tensor, "*batch decision"]
+    decisions: Int[Tensor, "... decision"]
 
 
 @runtime_checkable

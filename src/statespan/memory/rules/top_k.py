@@ -13,7 +13,7 @@ __all__ = ["TopK", "largest"]
 
 
 def largest(
-    scores: Float[Tensor, "*batch block"], candidates: Bool[Tensor, "*#batch block"], *, top_k: int
+    scores: Float[Tensor, "*#batch block"], candidates: Bool[Tensor, "*#batch block"], *, top_k: int
 ) -> Bool[Tensor, "*batch block"]:
     """Return the `top_k` candidates of the largest scores, or all if there are no more.
 

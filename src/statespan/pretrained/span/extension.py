@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from statespan.errors import InputError
+from statespan.errors import ConfigError, InputError
 from statespan.memory import RECALL, Attention, FullAttention
 from statespan.pretrained.span.function import attend
 from statespan.pretrained.span.hooks import (
@@ -24,7 +24,7 @@ from statespan.pretrained.span.hooks import (
 )
 from statespan.pretrained.span.masks import span_mask
 from statespan.pretrained.span.plan import check_suits, plan_extension
-from statespan.pretrained.span.setting import attention_setting, forget, remember
+from statespan.pretrained.span.setting import KINDS, attention_setting, forget, remember
 
 __all__ = ["Extension", "attention", "disable", "enable", "hook_of"]
 
@@ -107,6 +107,8 @@ def enable(
     if config is None:
         config = saved.config or saved.trained_with or RECALL
         step = saved.steps if step is None else step
+    if type(config).__name__ not in KINDS:
+        raise ConfigError(f"config must be one of {', '.join(KINDS)}, got {config!r}.")
     plan = plan_extension(model)
     check_suits(plan, config)
     disable(model)

@@ -51,9 +51,22 @@ def attend(
         return stock
     cache = HERE.take_cache()
     _check(module, query, key, dropout=dropout)
+    query, key, value = _of_one_dtype(query, key, value)
     attend_here = _attend_at_once if cache is None else partial(_continue, cache)
     outputs = attend_here(query, key, value, attention_mask, scaling)
     return outputs.transpose(1, 2).contiguous(), None
+
+
+def _of_one_dtype(*tensors: Tensor) -> list[Tensor]:
+    """Return tensors as autocast would give them to an attention of PyTorch, if it is on.
+
+    Rotary positions leave queries and keys in float32 there, beside values in half precision.
+    """
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(kind)
+    return [tensor.to(dtype) for tensor in tensors]
 
 
 def _attend_at_once(

@@ -18,7 +18,15 @@ from statespan.memory import (
 )
 from statespan.pretrained.span.plan import Plan, model_of
 
-__all__ = ["AttentionSetting", "Saved", "attention_setting", "forget", "mark_trained", "remember"]
+__all__ = [
+    "KINDS",
+    "AttentionSetting",
+    "Saved",
+    "attention_setting",
+    "forget",
+    "mark_trained",
+    "remember",
+]
 
 KEY = "statespan"
 """The key in config.json."""
