@@ -128,16 +128,18 @@ def main() -> None:
                 for row in rows_of(length, kv_heads, arguments.tokens, arguments.names):
                     rows.append(row)
                     print(json.dumps(row), flush=True)
+                    write(arguments.out, rows)
     for row in ratios(rows):
         print(json.dumps(row), flush=True)
-    if arguments.out is not None:
-        arguments.out.parent.mkdir(exist_ok=True)
-        facts = {
-            "machine": describe_machine() | {"threads": arguments.threads},
-            "rows": rows,
-            "ratios": ratios(rows),
-        }
-        arguments.out.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def write(path: Path | None, rows: list[Row]) -> None:
+    """Write what has been measured so far, with the machine."""
+    if path is not None:
+        path.parent.mkdir(exist_ok=True)
+        machine = describe_machine() | {"threads": torch.get_num_threads()}
+        facts = {"machine": machine, "rows": rows, "ratios": ratios(rows)}
+        path.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -145,6 +145,30 @@ def test_taking_back_more_is_right_or_refused(config: SpanAttention, offload: st
     assert_goes_on(state, inputs, 0, real, whole)
 
 
+@pytest.mark.parametrize("offload", [None, "cpu"])
+@pytest.mark.parametrize("config", [*CONFIGS, *OTHERS])
+def test_128_tokens_can_always_be_taken_back(config: Attention, offload: str | None) -> None:
+    inputs, real = draw(320, batch=1), torch.ones(1, 320, dtype=torch.bool)
+    whole = whole_pass(inputs, config, real)
+    for length in (320, 310, 301):
+        state = SpanState(config, offload=offload)
+        state.extend(*cut(inputs, 0, length))
+        state.crop(length - 128)
+        assert_goes_on(state, inputs, length - 128, real, whole)
+
+
+@pytest.mark.parametrize("offload", [None, "cpu"])
+def test_more_can_be_taken_back_from_one_row_than_from_another(offload: str | None) -> None:
+    config = SpanAttention(chunk=32, block=8, top_k=2, selection="token", summary="key")
+    inputs, at = draw(580, batch=2), torch.arange(580)
+    real = torch.stack((at < 399, at >= 200))
+    state = SpanState(config, offload=offload)
+    state.extend(*inputs, real=real)
+    state.crop(410)  # none of the first row, many of the second
+    real[:, 410:] = True
+    assert_goes_on(state, inputs, 410, real, whole_pass(inputs, config, real))
+
+
 def test_lengths_and_rows_that_are_not_there_are_refused() -> None:
     state = SpanState(CONFIGS[0])
     state.select(torch.tensor([5]))  # nothing to choose from yet
@@ -264,10 +288,13 @@ def test_without_retrieval_old_tokens_are_dropped() -> None:
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, *OTHERS])
-@pytest.mark.parametrize("padded", [False, True])
-def test_choices_are_those_of_the_whole_pass(config: Attention, padded: bool) -> None:
-    inputs = draw(110)
-    real = left_padding(110) if padded else torch.ones(3, 110, dtype=torch.bool)
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+def test_choices_are_those_of_the_whole_pass(config: Attention, padding: str) -> None:
+    inputs, real = draw(110), torch.ones(3, 110, dtype=torch.bool)
+    if padding == "left":
+        real = left_padding(110)
+    if padding == "right":  # a row that ends where it would decide again
+        real = torch.arange(110) < torch.tensor([[64], [110], [80]])
     whole = chosen_blocks(*inputs, config, documents=real.long() - 1)
     state = SpanState(config, record=True)
     for begin, end in pairwise((0, 45, 46, 47, 48, 49, 70, 90, 105, 110)):

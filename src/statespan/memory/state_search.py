@@ -23,7 +23,7 @@ def indices_of_largest(
         every = torch.arange(top_k, device=scores.device)
         return every.expand(*scores.shape[:-1], -1)
     values, index = scores.topk(top_k + 1, dim=-1)
-    clear = (values[..., -2] > values[..., -1]) 
+    clear = (values[..., -2] > values[..., -1]) & ~values[..., 0].isnan()
     if bool(clear.all()):
         return index[..., :-1]
     everything = torch.ones(scores.shape[-1], dtype=torch.bool, device=scores.device)
