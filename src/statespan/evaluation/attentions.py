@@ -34,7 +34,7 @@ def full_attention() -> Exchangeable:
 
 @ATTENTIONS.register("span")
 def span_attention(**settings: Any) -> Exchangeable:
-    """Return the causal span-expanded attention that recalls best, with some settings changed.
+    """Return the causal span-expanded attention of `memory.RECALL`, with some settings changed.
 
     With a `selection`, the other settings are those of the paper where they are not given.
     """

@@ -198,8 +198,9 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 RECALL: Final = SpanAttention(
     chunk=2048, block=16, top_k=16, selection="token", summary="bound", keep_first=1
 )
-"""What is read with where nothing else is said: of the causal choices, that which recalls best.
+"""What is read with where nothing else is said: causal, and made to recall single tokens.
 
 Each token retrieves 256 tokens by itself, block by block by the largest logit that a key of the
-block can have, and sees the first block. Measured in `experiments/expansion_span/`.
+block can have, and sees the first block. `experiments/expansion_span/causal_rules.toml` compares it
+with other causal choices.
 """
