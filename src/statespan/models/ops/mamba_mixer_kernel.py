@@ -23,8 +23,13 @@ SHARED_PIECE = 1024
 
 def piece_length(batch: int, length: int) -> int:
     """Return how many tokens of a row go through a layer at a time, a multiple of `CHUNK`."""
-    size = PIECE if batch >= torch.get_num_threads() else SHARED_PIECE
+    size = PIECE if batch >= _threads() else SHARED_PIECE
     return min(size, -(-max(1, length) // CHUNK) * CHUNK)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _threads() -> int:
+    return torch.get_num_threads()
 
 
 def kept_size(
