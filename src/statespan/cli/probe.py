@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from statespan.cli.output import JsonOption, print_json, print_text, progress_bar
+from statespan.cli.settings import SettingOption, parse_setting
 from statespan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,14 +43,7 @@ def probe(
             "model of a run."
         ),
     ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any key of the config, as in TOML: --set training.learning_rate=1e-3.",
-        ),
-    ] = None,
+    setting: SettingOption = None,
     out: Annotated[
         Path | None, typer.Option(help="The run directory: new, or empty. [default: in runs/]")
     ] = None,
@@ -130,7 +123,7 @@ def _read_settings(path: Path | None, given: dict[str, Any], settings: list[str]
         table["language"] = str(path.parent / table["language"])
     if path is not None and isinstance(table.get("initialize_from"), str):
         table["initialize_from"] = str((path.parent / table["initialize_from"]).resolve())
-    changes = {**given, **dict(map(_parse_setting, settings))}
+    changes = {**given, **dict(map(parse_setting, settings))}
     for key, value in sorted(changes.items(), key=lambda change: change[0] != "model.name"):
         *sections, name = key.split(".")
         place = table
@@ -142,19 +135,6 @@ def _read_settings(path: Path | None, given: dict[str, Any], settings: list[str]
             place.clear()
         place[name] = value
     return table
-
-
-def _parse_setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set takes key=value, got {text!r}.")
-    try:
-        table = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        return key, value
-    if len(table) > 1:
-        raise ConfigError(f"--set takes one key=value, got {text!r}.")
-    return key, table["value"]
 
 
 def _free_directory(config: ProbeConfig | SweepConfig) -> Path:

@@ -11,7 +11,7 @@ import typer
 
 from statespan.errors import ConfigError
 
-__all__ = ["SettingOption", "put_settings", "resolve_paths"]
+__all__ = ["SettingOption", "parse_setting", "put_settings", "resolve_paths"]
 
 SettingOption: TypeAlias = Annotated[
     list[str] | None,
@@ -32,7 +32,7 @@ def put_settings(table: dict[str, Any], settings: Sequence[str]) -> dict[str, An
         ConfigError: a setting is no `key=value`, or its key goes through what is no section.
     """
     for setting in settings:
-        key, value = _parse(setting)
+        key, value = parse_setting(setting)
         *sections, name = key.split(".")
         place: Any = table
         for section in sections:
@@ -51,7 +51,12 @@ def resolve_paths(table: dict[str, Any], keys: Sequence[str], beside: Path) -> d
     return table
 
 
-def _parse(setting: str) -> tuple[str, Any]:
+def parse_setting(setting: str) -> tuple[str, Any]:
+    """Return the key and the value of a `key=value`; a value that is no TOML is a string.
+
+    Raises:
+        ConfigError: it is no `key=value`, or more than one.
+    """
     key, equals, value = setting.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set takes key=value, got {setting!r}.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from statespan.training.cross_entropy import head_logits
 
 __all__ = ["PIECE", "logits_in_pieces", "next_tokens", "token_losses"]
 
@@ -31,8 +32,8 @@ def logits_in_pieces(
     step = piece or max(1, PIECE // max(1, tokens.shape[0] * vocabulary))
     for first in range(begin, length, step):
         last = min(first + step, length)
-        with _answering(causal, type(output)(last_hidden_state=output[0][:, first:last])):
-            yield first, causal(tokens[:, first:last], use_cache=False).logits
+        piece_of = slice(first, last)
+        yield first, head_logits(causal, type(output), tokens[:, piece_of], output[0][:, piece_of])
 
 
 def token_losses(
@@ -63,29 +64,3 @@ def _causal_model(model: Any) -> Any:
     from transformers import PreTrainedModel  # noqa: PLC0415
 
     return model if isinstance(model, PreTrainedModel) else model.get_base_model()
-
-
-class _Answer(nn.Module):
-    """Stands for the layers: gives one output, whatever it is asked, and their attributes."""
-
-    def __init__(self, layers: nn.Module, output: Any) -> None:
-        super().__init__()
-        self.hidden = (layers, output)  # in a tuple, the layers are no part of this module
-
-    def forward(self, *_: Any, **__: Any) -> Any:
-        return self.hidden[1]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.hidden[0], name)
-
-
-@contextmanager
-def _answering(causal: Any, output: Any) -> Iterator[None]:
-    """Let the layers of a model give this output in here; no hook of theirs is called."""
-    name = causal.base_model_prefix
-    layers = getattr(causal, name)
-    setattr(causal, name, _Answer(layers, output))
-    try:
-        yield
-    finally:
-        setattr(causal, name, layers)
