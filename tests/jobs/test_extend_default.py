@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,9 +22,7 @@ from extend_inputs import write_model
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    module: Any = ModuleType("statespan.pretrained.assets")
-    module.embedded_hybrid = lambda: folder
-    monkeypatch.setitem(sys.modules, "statespan.pretrained.assets", module)
+    monkeypatch.setattr("statespan.pretrained.assets.embedded_hybrid", lambda: folder)
 
 
 def test_the_default_is_what_ships_at_eight_times_its_length(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from statespan.errors import InputError, UnknownNameError
+from statespan.errors import InputError, StorageError, UnknownNameError
+from statespan.pretrained import assets
 
 __all__ = ["default_extension", "launch_config"]
 
@@ -28,11 +29,10 @@ def default_extension() -> dict[str, Any]:
     """
     text = Path(str(resources.files("statespan"))) / NOVEL
     try:
-        assets: Any = import_module("statespan.pretrained.assets")
-        folder = Path(assets.embedded_hybrid())
-    except ImportError as error:
+        folder = assets.embedded_hybrid()
+    except StorageError as error:
         raise InputError(NOTHING) from error
-    if not folder.is_dir() or not text.is_file():
+    if not text.is_file():
         raise InputError(NOTHING)
     return {
         "model": str(folder),
