@@ -170,3 +170,15 @@ def test_under_autocast_dtypes_are_made_one_as_in_the_stock_attention(family: st
         stock = model(ids, use_cache=False).logits
     assert spanned.dtype == stock.dtype
     assert (spanned - stock).abs().max() < 0.1 * stock.float().std()
+
+
+@pytest.mark.parametrize("stock", ["sdpa", "eager"])
+def test_a_pass_is_not_run_again_by_another_attention(stock: str) -> None:
+    model, ids = span_model("llama").train(), tokens(length=LENGTH)
+    model.set_attn_implementation(stock)
+    model.activation_checkpointing_enable()
+    enable(model, span(**DRAWN))
+    loss = model(ids, labels=ids).loss
+    disable(model)
+    with pytest.raises(InputError, match=r"call backward before statespan.disable"):
+        loss.backward()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from jaxtyping import Int
 from torch import Tensor
 
+from statespan.errors import InputError
 from statespan.memory import Attention, Choice
 
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ class Pass:
     step: int = 0
     slides: bool = False
     watchers: tuple[Watcher, ...] = ()
+
+    @classmethod
+    def __torch_function__(cls, *_: object) -> NoReturn:
+        """Say why another attention was handed a pass: as a mask, to PyTorch's operation."""
+        raise InputError(
+            "a pass with span-expanded attention cannot be run again by another one: with gradient "
+            "checkpointing, call backward before statespan.disable(model)."
+        )
+
+    def __getitem__(self, _: object) -> NoReturn:
+        """Likewise, as a mask that is cut to the number of keys (eager attention)."""
+        self.__torch_function__()
 
 
 class Here(threading.local):
