@@ -12,6 +12,7 @@
     │   ├── LengthError             a length that no word has, or that is none
     │   ├── NotRegularError         a language that no finite automaton accepts
     │   ├── NotExpressibleError     a language that an architecture cannot express, or not compiled
+    │   ├── UnsupportedError        something that an engine does not run, or does not offer
     │   ├── ConfigError             a config with an unknown key or a value out of range
     │   └── RunDirectoryError       a run directory that is not empty, or is no run
     ├── AdapterError                an adapter that does not train, or that cannot be merged
@@ -44,6 +45,7 @@ __all__ = [
     "SymbolError",
     "TrainingError",
     "UnknownNameError",
+    "UnsupportedError",
     "suggest",
 ]
 
@@ -118,6 +120,10 @@ class NotRegularError(InputError):
 
 class NotExpressibleError(InputError):
     """A language that an architecture cannot express, or that the compiler finds no weights for."""
+
+
+class UnsupportedError(InputError):
+    """Something that an engine does not run, or does not offer."""
 
 
 class ConfigError(InputError):
