@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, MiniMaxConfig, MiniMaxForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
 from statespan.errors import InputError
@@ -225,6 +225,17 @@ KINDS = {
 @pytest.mark.parametrize("family", KINDS)
 def test_a_mixer_has_the_kind_of_its_recurrence(family: str) -> None:
     assert {mixer.kind for mixer in structure(tiny_model(family)).mixers} == {KINDS[family]}
+
+
+def test_lightning_attention_is_a_recurrence() -> None:
+    kinds = ["linear_attention", "full_attention"]
+    config = MiniMaxConfig(hidden_size=16, num_hidden_layers=2, layer_types=kinds)
+    with torch.device("meta"):
+        found = structure(MiniMaxForCausalLM(config))
+    assert [(mixer.path, mixer.kind) for mixer in found.mixers] == [
+        ("model.layers.0.self_attn", "recurrence")
+    ]
+    assert [attention.path for attention in found.attentions] == ["model.layers.1.self_attn"]
 
 
 @EVERY

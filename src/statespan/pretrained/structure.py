@@ -17,8 +17,8 @@ __all__ = ["Attention", "Convolution", "Mixer", "Structure", "structure"]
 
 MixerKind = Literal["convolution", "delta_rule", "recurrence", "state_space"]
 
-STATES: Final = frozenset({"update_conv_state", "update_recurrent_state"})
-"""The methods of a cache that a module with a state leaves it with."""
+STATES: Final = frozenset({"update_conv_state", "update_recurrent_state", "set_linear_cache"})
+"""The methods of a cache, one of them MiniMax's own, that a module with a state leaves it with."""
 
 
 @dataclass(frozen=True, slots=True)
