@@ -154,6 +154,17 @@ def test_methods_and_attentions_train(
     assert any("norm" in name for name in trained) == (method != "lora")
 
 
+def test_what_was_before_is_measured_unless_it_is_not_asked_for(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    config = table(inputs["bamba"], inputs["text"], measure_before=False, merge=False)
+    config["training"] = {**config["training"], "steps": 1}
+    result = extend(extend_config(config), tmp_path / "run")
+    measured = {r.attention for r in result.records if isinstance(r, PerplexityRecord)}
+    assert measured == {"full, after", "span, after"}
+    assert not (tmp_path / "run" / "before").exists()
+
+
 def stop_after(step: int, within: str = "training") -> Any:
     def progress(stage: str, done: int, total: int, remark: str) -> None:
         del total, remark

@@ -136,7 +136,8 @@ def _run(prepared: PreparedExtension, directory: RunDirectory) -> ExtendResult:
         before: list[Record] = []
         if is_first:
             stack.enter_context(directory.lock())
-            before = measure_stage(prepared, directory, BEFORE)
+            if prepared.config.measure_before:
+                before = measure_stage(prepared, directory, BEFORE)
         prepared.accelerator.wait_for_everyone()
         trained, trainee = train_extension(prepared, directory)
         if not is_first:

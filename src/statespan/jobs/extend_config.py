@@ -60,6 +60,7 @@ class ExtendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         attentions: settings of the attention trained with, by its name.
         rope: how rotary positions are stretched; none: as `default_scaling` says.
         merge: whether the model with the adapters merged is saved, too.
+        measure_before: whether the model is measured before the training, too.
         training: settings of `FineTuningConfig`; what is left out is by the recipe.
         evaluation: settings of `EvaluateConfig`, before and after.
     """
@@ -75,6 +76,7 @@ class ExtendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     attentions: dict[str, dict[str, Any]] = {}
     rope: PositionScaling | None = None
     merge: bool = True
+    measure_before: bool = True
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str | None = None
