@@ -1,0 +1,223 @@
+"""Draw what the rows of the reproduction found beside what the paper reports.
+
+python experiments/expansion_span/page.py
+
+It reads `results/*.jsonl` and `published.toml`, and writes `results/README.md` and
+`results/recall.png`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from run import HERE, MAIN, RESULTS
+
+from statespan.records import PerplexityRecord, RulerRecord, RunDirectory, read_toml
+from statespan.records import write_atomically as write
+from statespan.report.evaluation_tables import ruler_average
+
+SCALE = 4
+"""The paper's model was made for 4 times the tokens that this one was made for."""
+STYLES = {
+    "untrained": ("#999999", ":"),
+    "full": ("#000000", "--"),
+    "sliding": ("#56b4e9", "-."),
+    "s2": ("#cc79a7", "-."),
+    "span": ("#d55e00", "-"),
+    "random": ("#e69f00", "-"),
+    "no_memory": ("#009e73", "-"),
+    "lora": ("#0072b2", ":"),
+    "lora_plus": ("#0072b2", "-."),
+}
+"""The rows in the picture, told apart by color-blind readers too (Okabe and Ito)."""
+ORDERINGS = (
+    ("span beats random", "span", "random"),
+    ("random beats no memory", "random", "no_memory"),
+    ("random chunks are at least as good as short ones", "span", "short_chunk"),
+    ("random chunks are at least as good as long ones", "span", "long_chunk"),
+    ("HyLoRA beats LoRA+", "span", "lora_plus"),
+    ("LoRA+ beats LoRA", "lora_plus", "lora"),
+    ("the mean attention output beats the landmark", "span", "landmark"),
+    ("span beats sliding", "span", "sliding"),
+    ("span beats S2", "span", "s2"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row read with one attention: recall and perplexity by length, one number a seed."""
+
+    name: str
+    attention: str
+    recall: dict[int, list[float]]
+    perplexity: dict[int, list[float]]
+
+    def mean(self, length: int) -> float:
+        """Return the mean recall at a length over the seeds."""
+        return fmean(self.recall[length])
+
+    @property
+    def by_seed(self) -> list[float]:
+        """The mean recall over lengths, of each seed that has them all."""
+        return [fmean(values) for values in zip(*self.recall.values(), strict=False)]
+
+    @property
+    def overall(self) -> float:
+        """The mean recall over lengths and seeds."""
+        return fmean(self.mean(length) for length in self.recall)
+
+
+def read_rows() -> list[Row]:
+    """Return what was found, the main rows first."""
+    directory = RunDirectory(RESULTS)
+    found: dict[tuple[str, str], Row] = {}
+    names = sorted({path.stem.rsplit("-", 1)[0] for path in RESULTS.glob("*.jsonl")})
+    ordered = [*(name for name in MAIN if name in names), *(n for n in names if n not in MAIN)]
+    for name in ordered:
+        for path in sorted(RESULTS.glob(f"{name}-*.jsonl")):
+            records = directory.read_records(path.name)
+            ruler = [record for record in records if isinstance(record, RulerRecord)]
+            for attention in dict.fromkeys(record.attention for record in ruler):
+                kind = attention.split(",")[0]
+                row = found.setdefault((name, kind), Row(name, kind, {}, {}))
+                own = [record for record in ruler if record.attention == attention]
+                for length in sorted({record.length for record in own}):
+                    row.recall.setdefault(length, []).append(ruler_average(own, length))
+                for record in records:
+                    if isinstance(record, PerplexityRecord) and record.attention == attention:
+                        row.perplexity.setdefault(record.length, []).append(record.perplexity)
+    return list(found.values())
+
+
+def cell(values: Sequence[float], digits: int = 1) -> str:
+    """Return a mean, and half of the range over the seeds where there are several."""
+    if not values:
+        return "–"
+    half = (max(values) - min(values)) / 2
+    return f"{fmean(values):.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
+
+
+def recall_table(rows: Sequence[Row], published: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the table of recall."""
+    lengths = sorted({length for row in rows for length in row.recall})
+    paper = published["lengths"]
+    heads = [f"{length:,}" for length in lengths] + [f"paper, {length:,}" for length in paper]
+    yield "| row | read with | seeds | " + " | ".join(heads) + " |"
+    yield "| --- | --- | ---: |" + " ---: |" * len(heads)
+    for row in rows:
+        ours = [cell(row.recall.get(length, [])) for length in lengths]
+        theirs = published["ruler"].get(row.name) if row.attention == "full" else None
+        beside = [f"{value:.1f}" for value in theirs] if theirs else ["–"] * len(paper)
+        seeds = len(next(iter(row.recall.values())))
+        yield f"| {row.name} | {row.attention} | {seeds} | " + " | ".join([*ours, *beside]) + " |"
+
+
+def perplexity_table(rows: Sequence[Row], published: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the table of perplexity."""
+    lengths = sorted({length for row in rows for length in row.perplexity})
+    heads = [f"{length:,}" for length in lengths]
+    heads += [f"paper, {SCALE * length:,}" for length in lengths]
+    yield "| row | read with | " + " | ".join(heads) + " |"
+    yield "| --- | --- |" + " ---: |" * len(heads)
+    for row in rows:
+        ours = [cell(row.perplexity.get(length, []), 2) for length in lengths]
+        theirs = published["perplexity"].get(row.name) if row.attention == "full" else None
+        shown = ["–" if isnan(value) else f"{value:.2f}" for value in theirs or []]
+        beside = shown or ["–"] * len(lengths)
+        yield f"| {row.name} | {row.attention} | " + " | ".join([*ours, *beside]) + " |"
+
+
+def ordering_lines(rows: Sequence[Row], published: dict[str, Any]) -> Iterator[str]:
+    """Yield, for each of the paper's orderings, whether it holds here, by mean recall."""
+    by_name = {row.name: row for row in rows if row.attention == "full"}
+    yield "| ordering, by the mean over the lengths | paper | here | seeds where it holds |"
+    yield "| --- | ---: | ---: | ---: |"
+    for claim, better, worse in ORDERINGS:
+        if better not in by_name or worse not in by_name:
+            continue
+        paper = fmean(published["ruler"][better]) - fmean(published["ruler"][worse])
+        one, other = by_name[better], by_name[worse]
+        pairs = zip(one.by_seed, other.by_seed, strict=False)  # as far as both have seeds
+        differences = [seed - other_seed for seed, other_seed in pairs]
+        holds = sum(difference > 0 for difference in differences)
+        yield (
+            f"| {claim} | {paper:+.1f} | {one.overall - other.overall:+.1f} | "
+            f"{holds} of {len(differences)} |"
+        )
+
+
+def draw(rows: Sequence[Row], published: dict[str, Any]) -> bytes:
+    """Return a PNG: recall by length, here and in the paper."""
+    figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    here, paper = figure.subplots(1, 2, sharey=True)
+    for row in rows:
+        if row.name not in STYLES or row.attention != "full":
+            continue
+        color, style = STYLES[row.name]
+        lengths = sorted(row.recall)
+        here.plot(
+            lengths,
+            [row.mean(length) for length in lengths],
+            color=color,
+            ls=style,
+            marker="o",
+            ms=3,
+            label=row.name,
+        )
+        if row.name in published["ruler"]:
+            values = published["ruler"][row.name]
+            paper.plot(published["lengths"], values, color=color, ls=style, marker="o", ms=3)
+    here.set_title("here: 2 M parameters, trained on 2,048 tokens", loc="left", fontsize=10)
+    paper.set_title("Nunez et al. 2024: 2.7 B, trained on 8,192 tokens", loc="left", fontsize=10)
+    here.set_ylabel("RULER, mean of the tasks, %")
+    for axes in (here, paper):
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("length, tokens")
+        axes.set_ylim(-3, 103)
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    here.legend(fontsize=8)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
+HEAD = """\
+# Expansion Span at a small scale
+
+Made by `page.py` from the records in this folder; each row is `base.toml` with its file in `rows/`
+put over it, run by `run.py`. Recall is the mean of four tasks of RULER (one needle in noise, one in
+prose, one among other needles, a chain of variables), 50 samples each, in percent; with several
+seeds, ± half of their range. Beside it: the paper's mean of eleven tasks at four times the lengths.
+
+![recall by length](recall.png)
+"""
+
+
+def main() -> None:
+    """Write the page and its picture."""
+    rows, published = read_rows(), read_toml(HERE / "published.toml")
+    parts = [
+        HEAD,
+        "## Recall\n",
+        *recall_table(rows, published),
+        "\n## Perplexity (Persuasion)\n",
+        *perplexity_table(rows, published),
+        "\n## Which of the paper's orderings hold\n",
+        *ordering_lines(rows, published),
+    ]
+    write(Path(RESULTS / "README.md"), ("\n".join(parts) + "\n").encode())
+    write(RESULTS / "recall.png", draw(rows, published))
+
+
+if __name__ == "__main__":
+    main()
