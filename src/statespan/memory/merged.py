@@ -55,10 +55,11 @@ class _Merged(torch.autograd.Function):
         plan = Plan(ctx.layout, ctx.shape, blocks)
         grad = grad if grad.stride(-1) == 1 else grad.contiguous()
         dtype, size = computing_dtype(query), plan.layout.block
-        of_query = torch.zeros_like(query, dtype=dtype)
+        # The first parts write to every token of the document.
+        of_query = query.new_empty(query.shape, dtype=dtype)
         length = -(-key.shape[2] // size) * size
         of_key, of_value = (
-            tensor.new_zeros(*tensor.shape[:2], length, tensor.shape[3], dtype=dtype)
+            tensor.new_empty(*tensor.shape[:2], length, tensor.shape[3], dtype=dtype)
             for tensor in (key, value)
         )
         for part in plan.parts():
@@ -72,9 +73,9 @@ class _Merged(torch.autograd.Function):
                 part.queries.take(lse)[..., 0],
                 logits,
             )
-            part.queries.add(of_query, changes[0])
-            part.keys.add(of_key, changes[1])
-            part.keys.add(of_value, changes[2])
+            part.queries.add(of_query, changes[0], first=part.first)
+            part.keys.add(of_key, changes[1], first=part.first)
+            part.keys.add(of_value, changes[2], first=part.first)
             del changes, logits  # before the next part takes its memory
         tokens = key.shape[2]
         gradients = (of_query, of_key[:, :, :tokens], of_value[:, :, :tokens])

@@ -34,8 +34,13 @@ class Keys(Protocol):
         self,
         total: Float[Tensor, "batch kv_head length width"],
         gradients: Float[Tensor, "entry 1 key width"],
+        *,
+        first: bool,
     ) -> None:
-        """Add the gradients of what `take` returned to those of all keys."""
+        """Add the gradients of what `take` returned to those of all keys.
+
+        If `first`, there is nothing yet in their place, and they are put there.
+        """
         ...
 
 
@@ -74,10 +79,16 @@ class Tokens:
         self,
         total: Float[Tensor, "batch head length width"],
         gradients: Float[Tensor, "entry member token width"],
+        *,
+        first: bool,
     ) -> None:
-        """Add what belongs to each token."""
+        """Add what belongs to each token, or put it there if it is the first."""
         view = self.view(total)
-        view += self.untake(gradients, view)
+        changes = self.untake(gradients, view)
+        if first:
+            view.copy_(changes)
+        else:
+            view += changes
 
     def untake(
         self,
@@ -119,8 +130,11 @@ class Blocks:
         self,
         total: Float[Tensor, "batch kv_head length width"],
         gradients: Float[Tensor, "entry 1 key width"],
+        *,
+        first: bool,
     ) -> None:
         """Add the gradients; the memory of `total` is in one piece, of whole blocks."""
+        assert not first, "blocks may be taken twice"
         batch, heads, length, width = total.shape
         blocks = total.view(-1, self.size * width)
         rows = torch.arange(batch, device=total.device)[:, None, None, None]

@@ -24,7 +24,8 @@ class Shape:
 
     Attributes:
         itemsize: bytes of a number.
-        limit: how many bytes a part may take.
+        limit: how many bytes a part may take, if that leaves no thread idle.
+        threads: how many attentions a part should hold: the kernels divide them among threads.
     """
 
     batch: int
@@ -35,6 +36,7 @@ class Shape:
     value_dim: int
     itemsize: int
     limit: int
+    threads: int = 1
 
     @classmethod
     def of(cls, query: Tensor, key: Tensor, value: Tensor) -> Shape:
@@ -42,7 +44,9 @@ class Shape:
         batch, heads, length, dim = query.shape
         itemsize = query.element_size()
         limit = piece_bytes(batch * heads * length * value.shape[3] * itemsize, query.device)
-        return cls(batch, heads, key.shape[1], length, dim, value.shape[3], itemsize, limit)
+        threads = torch.get_num_threads() if query.device.type == "cpu" else 1
+        sizes = (batch, heads, key.shape[1], length, dim, value.shape[3])
+        return cls(*sizes, itemsize, limit, threads)
 
 
 def piece_bytes(whole: int, device: torch.device) -> int:
@@ -179,9 +183,12 @@ class Plan:
         An entry takes its queries and output, its keys and values, and a mask.
         """
         shape = self.shape
-        vectors = shape.heads // lanes * queries + keys
+        members = shape.heads // lanes
+        vectors = members * queries + keys
         numbers = shape.batch * (vectors * (shape.dim + shape.value_dim) + masks)
-        entries = max(shape.limit // (numbers * shape.itemsize), 1)
+        entries = shape.limit // (numbers * shape.itemsize)
+        busy = -(-shape.threads // (shape.batch * members))  # with fewer, a thread would be idle
+        entries = max(entries // busy, 1) * busy
         number = max(entries // lanes, 1)
         width = min(entries, lanes)
         for first in range(0, groups, number):
