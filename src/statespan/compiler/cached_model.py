@@ -13,6 +13,10 @@ from transformers import DynamicCache, PreTrainedModel
 __all__ = ["CacheShape", "Piece", "cache_of", "join_states", "states_of"]
 
 
+MIXERS = ("mixer", "linear_attn", "mamba")
+"""What `transformers` calls the mixer of a recurrent layer."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -61,8 +65,9 @@ def _tensor(cache: DynamicCache, layer: int, is_convolution: bool) -> Tensor:
 
 def _convolution(model: PreTrainedModel, number: int) -> Tensor:
     layers: Any = model.base_model.layers
-    mixer = getattr(layers[number], "mixer", None)
-    weight: Tensor = (mixer or layers[number].linear_attn).conv1d.weight[:, 0]
+    parts = dict(layers[number].named_children())
+    mixer: Any = next(parts[name] for name in MIXERS if name in parts)
+    weight: Tensor = mixer.conv1d.weight[:, 0]
     return weight
 
 

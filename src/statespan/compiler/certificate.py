@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from statespan.compiler.cached_model import CacheShape, cache_of, join_states, states_of
 from statespan.compiler.oracle import Oracle
+from statespan.compiler.promise import largest_count
 from statespan.compiler.quiet import quiet_transformers
 from statespan.errors import InputError
 from statespan.training import BOS, EOS, PAD
@@ -37,6 +38,8 @@ STATE_LIMIT = 20_000
 BATCH = 4_096
 WRONG_LIMIT = 20
 EXACT_LOGIT = 64.0
+NOTHING = -1
+"""In the place of a token, where none was read."""
 
 Progress: TypeAlias = Callable[[str, int, int, str], None]
 Method: TypeAlias = Literal["states", "blocks", "diagrams"]
@@ -100,13 +103,20 @@ def recurrent_layers(model: PreTrainedModel) -> list[int]:
     layers: Any = model.base_model.layers
     for number, kind in enumerate(kinds):
         if kind != "linear_attention":
-            for linear in (layers[number].self_attn.o_proj, layers[number].mlp.down_proj):
+            for linear in _outputs(layers[number]):
                 if linear.weight.any():
                     raise InputError(
                         f"layer {number} is a {kind} layer that adds to the stream: only recurrent "
                         "layers have a state that can be closed."
                     )
     return [number for number, kind in enumerate(kinds) if kind == "linear_attention"]
+
+
+def _outputs(layer: Any) -> list[Any]:
+    """Return what an attention layer adds to the stream by: of its attention and of its MLP."""
+    parts = dict(layer.named_children())
+    mlp: Any = parts.get("mlp") or parts["feed_forward"]
+    return [layer.self_attn.o_proj, mlp.down_proj]
 
 
 @torch.inference_mode()
@@ -116,25 +126,30 @@ def certify_states(
     *,
     valid_prefixes_only: bool = False,
     limit: int = STATE_LIMIT,
+    max_count: int | None = None,
+    blank: Hashable = None,
     progress: Progress = lambda *_: None,
 ) -> Certificate:
     """Search the states of the whole model, from BOS on, under every token.
 
     With `valid_prefixes_only`, symbols that cannot follow are left out, and so are EOS and PAD
-    where a word cannot end. Attention layers must be inert; their caches are emptied before each
-    step.
+    where a word cannot end. With `max_count`, states of the machine with a larger number in them
+    are looked at and not left. With `blank`, a state of the machine, the search begins before
+    any token was read, where the model must be as in that state. Attention layers must be inert;
+    their caches are emptied before each step.
 
     Raises:
         InputError: an attention layer is not inert.
     """
     with quiet_transformers():
-        search = _Search(model, oracle, valid_prefixes_only)
+        search = _Search(model, oracle, valid_prefixes_only, max_count, blank)
         while search.frontier and len(search.seen) < limit and len(search.wrong) < WRONG_LIMIT:
             to_go = f"{len(search.frontier):,} states to go"
             progress("certifying", len(search.seen), limit, to_go)
             search.advance(limit)
     closed = not search.frontier
-    remark = "every recurrent state was seen" if closed else f"more than {limit:,} states"
+    which = "" if max_count is None else f" with counts up to {max_count:,}"
+    remark = f"every recurrent state{which} was seen" if closed else f"more than {limit:,} states"
     if len(search.wrong) >= WRONG_LIMIT:
         remark = f"given up after {WRONG_LIMIT} wrong answers"
     return Certificate(
@@ -154,8 +169,16 @@ def certify_states(
 class _Search:
     """A breadth-first search; `frontier` holds states whose continuations are still to be seen."""
 
-    def __init__(self, model: PreTrainedModel, oracle: Oracle, valid_only: bool) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        oracle: Oracle,
+        valid_only: bool,
+        max_count: int | None,
+        blank: Hashable,
+    ) -> None:
         self.model, self.oracle, self.valid_only = model, oracle, valid_only
+        self.max_count = max_count
         self.answer_ids = oracle.vocabulary.answer_ids
         # BOS and PAD may never follow, so that they are never generated.
         self.judged = [BOS, PAD, *self.answer_ids]
@@ -170,6 +193,9 @@ class _Search:
         cache = _cache_in(output)
         self.shape = CacheShape.of(model, cache, layers)
         rows = states_of(cache, self.shape)
+        if blank is not None:
+            self._add(torch.zeros_like(rows), [blank], [(-1, NOTHING)])
+            return
         self._check(output.logits[:, -1], [oracle.start], [(-1, BOS)])
         self._add(rows, [oracle.start], [(-1, BOS)])
 
@@ -225,11 +251,12 @@ class _Search:
         for key, row, state, origin in zip(join_states(rows), rows, states, origins, strict=True):
             if (key, state) not in self.seen:
                 self.seen[key, state] = len(self.parents)
-                self.frontier.append((len(self.parents), row, state))
+                if self.max_count is None or largest_count(state) <= self.max_count:
+                    self.frontier.append((len(self.parents), row, state))
                 self.parents.append(origin)
 
     def _word(self, origin: tuple[int, int]) -> list[int]:
-        return list(_path(self.parents, origin))[::-1]
+        return [token for token in _path(self.parents, origin) if token != NOTHING][::-1]
 
 
 def _path(parents: list[tuple[int, int]], origin: tuple[int, int]) -> Iterator[int]:
