@@ -29,6 +29,7 @@ class Checkpoint(ABC):
         explanation: what its parts remember, in words.
         symbols: how each token is spelled, in the order of the ids.
         starts_blank: whether something is promised of a row that does not begin with BOS.
+        ignores_filler: whether PAD, read as a token like any other, changes nothing anywhere.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Checkpoint(ABC):
     explanation: str
     symbols: tuple[str, ...]
     starts_blank: bool = False
+    ignores_filler: bool = False
 
     @abstractmethod
     def expected(self, tokens: Tokens) -> list[Answer | None]:

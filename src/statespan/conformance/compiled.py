@@ -1,0 +1,220 @@
+"""Compiled checkpoints as the kit sees them: what is right by the language's own machine."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any, final
+
+import msgspec
+
+from statespan.compiler import CompiledModel
+from statespan.compiler.certification import weights_hash
+from statespan.compiler.compiled_model import CERTIFICATE
+from statespan.compiler.meanings import shortest_words
+from statespan.compiler.promise import FIRST_SYMBOL, Promise, largest_count
+from statespan.compiler.tokenizer import special_tokens
+from statespan.compiler.words import live_walk
+from statespan.conformance.checkpoint import Answer, Checkpoint
+from statespan.conformance.facts import CascadeFacts
+from statespan.conformance.protocol import Scores, Tokens
+from statespan.conformance.scores import allowed_margin, allowed_tokens
+from statespan.errors import InputError
+from statespan.languages.automaton import DFAMachine
+from statespan.records import read_bytes
+from statespan.training import BOS, EOS, PAD, Vocabulary
+
+__all__ = ["EVIDENCE", "CompiledCheckpoint", "Evidence"]
+
+EVIDENCE = "conformance.json"
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a checkpoint beside its certificate.
+
+    Attributes:
+        weights_sha256: the weights that it is about.
+        blank: the state of the minimal automaton that the model is in before it has read anything,
+            by a closed search like that of the certificate; None where there is none.
+    """
+
+    weights_sha256: str
+    blank: int | None
+
+
+class _Certificate(msgspec.Struct, kw_only=True):
+    """What a certificate's file says, as far as it matters here."""
+
+    closed: bool
+    proves: bool
+    valid_prefixes_only: bool
+    weights_sha256: str
+    remark: str
+    max_count: int | None = None
+
+
+@final
+class CompiledCheckpoint(Checkpoint):
+    """A folder that `statespan compile` and `statespan certify` wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder.
+
+        Raises:
+            InputError: it holds no compiled checkpoint, or one without a certificate that proves
+                it, or the certificate is of other weights.
+        """
+        compiled = CompiledModel.from_pretrained(folder)
+        certificate = _read_certificate(folder)
+        evidence = _read_evidence(folder)
+        report = compiled.report
+        self.compiled = compiled
+        self.folder, self.name = folder, folder.name
+        self.family, self.dtype = (
+            str(compiled.config.get("model_type", report.target)),
+            report.dtype,
+        )
+        self.certificate = certificate.remark
+        self.valid_only = report.valid_prefixes_only or certificate.valid_prefixes_only
+        counts = [n for n in (report.max_count, certificate.max_count) if n is not None]
+        self.max_count = min(counts, default=None)
+        self.promise = _promise_text(self.valid_only, self.max_count)
+        alphabet = compiled.language.alphabet
+        self.vocabulary = Vocabulary(alphabet)
+        self.symbols = (*special_tokens(alphabet), *alphabet)
+        self._promise = Promise(compiled.language, self.valid_only, self.max_count)
+        self.machine = self._promise.machine
+        self.blank = None if evidence is None else evidence.blank
+        self.starts_blank = self.blank is not None
+        self.ignores_filler = not self.valid_only
+        self._answers: dict[Any, Answer] = {}
+
+    @property
+    def explanation(self) -> str:  # type: ignore[override]
+        """What its parts remember, in words."""
+        return self.compiled.explain()
+
+    @cached_property
+    def widest(self) -> int:
+        """The largest number of tokens in an answer; the whole alphabet and the end, at most."""
+        cascade = self.compiled.cascade
+        if cascade is None:
+            return len(self.machine.alphabet) + 1
+        return max(map(len, cascade.readout.labels))
+
+    def expected(self, tokens: Tokens) -> list[Answer | None]:
+        answers: list[Answer | None] = []
+        state: Hashable = self.blank
+        known = state is not None
+        for token in tokens:
+            if token == BOS:
+                state, known = self.machine.start, known or not answers
+            elif known and token in {EOS, PAD}:
+                known = self.ignores_filler or EOS in self._answer(state)
+            elif known and state is not None:
+                state = self._step(state, token)
+                known = not (state is None and self.valid_only)
+            known = known and not self._is_too_large(state)
+            answers.append(self._answer(state) if known else None)
+        return answers
+
+    def _step(self, state: Any, token: int) -> Any:
+        return self.machine.step(state, self.machine.alphabet[token - FIRST_SYMBOL])
+
+    def _is_too_large(self, state: Any) -> bool:
+        return self.max_count is not None and largest_count(state) > self.max_count
+
+    def _answer(self, state: Any) -> Answer:
+        if state not in self._answers:
+            allowed = frozenset() if state is None else self.machine.allowed(state)
+            said = zip(self.vocabulary.answers(allowed), self.vocabulary.answer_ids, strict=True)
+            self._answers[state] = frozenset(token for yes, token in said if yes)
+        return self._answers[state]
+
+    def said(self, scores: Scores) -> list[Answer]:
+        return allowed_tokens(scores)
+
+    def margin(self, scores: Scores, answers: list[Answer | None]) -> float:
+        return allowed_margin(scores, answers)
+
+    def draw(self, length: int, *, rng: Random) -> Tokens:
+        return tuple(live_walk(self._promise, length, rng))
+
+    @cached_property
+    def _facts(self) -> CascadeFacts | None:
+        cascade, dfa = self.compiled.cascade, self.compiled.dfa
+        return None if cascade is None or dfa is None else CascadeFacts(cascade, dfa)
+
+    def facts(self, tokens: Tokens) -> Mapping[str, str]:
+        if self._facts is not None and tokens and tokens[0] == BOS:
+            return self._facts.in_words(self._facts.values(self._letters(tokens)))
+        return {"how far in a word it is": self._place(tokens)}
+
+    def confusions(self, tokens: Tokens, answer: Answer) -> list[Mapping[str, str]]:
+        if self._facts is None or not tokens or tokens[0] != BOS:
+            return []
+        said = self.vocabulary.symbols(token in answer for token in self.vocabulary.answer_ids)
+        values = self._facts.values(self._letters(tokens))
+        return [self._facts.in_words(other) for other in self._facts.confused(values, said)]
+
+    def _letters(self, tokens: Tokens) -> list[int]:
+        restart = len(self.machine.alphabet)
+        kept = (token for token in tokens if token not in {EOS, PAD})
+        return [restart if token == BOS else token - FIRST_SYMBOL for token in kept]
+
+    def _place(self, tokens: Tokens) -> str:
+        """Return the state of the machine, by a word that leads there if there is one."""
+        state: Any = self.blank
+        for token in tokens:
+            if token == BOS:
+                state = self.machine.start
+            elif token >= FIRST_SYMBOL and state is not None:
+                state = self._step(state, token)
+        if state is None:
+            return "no word can come of it"
+        if isinstance(self.machine, DFAMachine):
+            return f"as after {shortest_words(self.machine.dfa)[state]}"
+        return f"the state {state}"
+
+
+def _read_certificate(folder: Path) -> _Certificate:
+    path = folder / CERTIFICATE
+    if not path.is_file():
+        raise InputError(
+            f"the checkpoint in {folder} has no certificate, so nobody knows that it is right: "
+            f"run `statespan certify {folder}`."
+        )
+    try:
+        certificate = msgspec.json.decode(read_bytes(path), type=_Certificate)
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path} is broken: {error}. Run `statespan certify {folder}`.") from error
+    if certificate.weights_sha256 != weights_hash(folder):
+        raise InputError(
+            f"the certificate in {folder} is of other weights: run `statespan certify {folder}`."
+        )
+    if not certificate.proves:
+        raise InputError(
+            f"the certificate in {folder} proves nothing ({certificate.remark}): a checkpoint is "
+            "used only if it is known to be right."
+        )
+    return certificate
+
+
+def _read_evidence(folder: Path) -> Evidence | None:
+    """Return what is known beside the certificate; None if nothing is, or of other weights."""
+    path = folder / EVIDENCE
+    if not path.is_file():
+        return None
+    try:
+        evidence = msgspec.json.decode(read_bytes(path), type=Evidence)
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path} is broken: {error}.") from error
+    return evidence if evidence.weights_sha256 == weights_hash(folder) else None
+
+
+def _promise_text(valid_only: bool, max_count: int | None) -> str:
+    inputs = "prefixes of words" if valid_only else "inputs"
+    counts = "" if max_count is None else f", as long as no count exceeds {max_count:,}"
+    return f"Right after BOS and all {inputs} of any length{counts}."
