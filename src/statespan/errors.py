@@ -16,6 +16,7 @@
     │   ├── ConfigError             a config with an unknown key or a value out of range
     │   └── RunDirectoryError       a run directory that is not empty, or is no run
     ├── AdapterError                an adapter that does not train, or that cannot be merged
+    ├── EngineError                 an engine that broke its protocol, or cannot be reached
     ├── LimitError                  a search grew past its limit
     ├── TrainingError               a loss or weight that is no longer finite
     ├── StorageError                a file that could not be written (disk full) or read
@@ -32,6 +33,7 @@ __all__ = [
     "AutomatonError",
     "ConfigError",
     "EmptyLanguageError",
+    "EngineError",
     "ExpressionError",
     "InputError",
     "LengthError",
@@ -136,6 +138,10 @@ class RunDirectoryError(InputError):
 
 class AdapterError(StatespanError):
     """An adapter trains less than it promises, or cannot be merged; the model is as it was."""
+
+
+class EngineError(StatespanError):
+    """An engine answered something else than it must, or could not be reached."""
 
 
 class LimitError(StatespanError):
