@@ -15,6 +15,7 @@ from statespan.models.ops import (
     causal_convolution,
     diagonal_recurrence,
     gated_delta_rule,
+    gated_linear_attention,
     selective_scan,
     state_space_dual,
 )
@@ -22,6 +23,7 @@ from statespan.models.ops.reference import (
     reference_causal_convolution,
     reference_diagonal_recurrence,
     reference_gated_delta_rule,
+    reference_gated_linear_attention,
     reference_selective_scan,
     reference_state_space_dual,
 )
@@ -118,6 +120,16 @@ def rule_arguments(length: int, draw: Draw) -> dict[str, Tensor]:
     }
 
 
+def attention_arguments(length: int, draw: Draw) -> dict[str, Tensor]:
+    return {
+        "query": draw(BATCH, length, HEADS, STATE),
+        "key": draw(BATCH, length, HEADS, STATE),
+        "value": draw(BATCH, length, HEADS, DIM),
+        "log_decay": -draw(BATCH, length, HEADS, STATE).exp(),
+        "initial_state": draw(BATCH, HEADS, STATE, DIM),
+    }
+
+
 def diagonal_arguments(length: int, draw: Draw) -> dict[str, Tensor]:
     return {
         "inputs": draw(BATCH, length, CHANNELS),
@@ -163,6 +175,13 @@ OPERATIONS = {
         reference_gated_delta_rule,
         rule_arguments,
         ("query", "key", "value", "log_decay", "rate"),
+        {},
+    ),
+    "gated_linear_attention": Operation(
+        gated_linear_attention,
+        reference_gated_linear_attention,
+        attention_arguments,
+        ("query", "key", "value", "log_decay"),
         {},
     ),
     "diagonal_recurrence": Operation(

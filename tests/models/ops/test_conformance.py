@@ -14,8 +14,8 @@ from statespan.models.ops import conformance, selective_scan
 from statespan.models.ops.conformance import Conformance, check_operations
 
 NAMES = [
-    "causal_convolution", "diagonal_recurrence", "gated_delta_rule", "selective_scan",
-    "state_space_dual",
+    "causal_convolution", "diagonal_recurrence", "gated_delta_rule",
+    "gated_linear_attention", "selective_scan", "state_space_dual",
 ]  # fmt: skip
 
 

@@ -278,6 +278,8 @@ import torch
 from tests.models.ops.operations import OPERATIONS, assert_close, draw_from, results_and_gradients
 
 for name, operation in OPERATIONS.items():
+    # All share the code of `unwrapped`, which dynamo compiles for so many callers and no more.
+    torch._dynamo.reset()
     arguments = operation.make(6, draw_from(11, torch.float32))
     compiled = torch.compile(operation.unwrapped, backend="aot_eager", fullgraph=True)
     ours = results_and_gradients(compiled, arguments)

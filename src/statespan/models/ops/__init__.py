@@ -8,6 +8,7 @@ the two widths of a matrix state that a key finds a value in.
 from statespan.models.ops.causal_convolution import causal_convolution
 from statespan.models.ops.diagonal_recurrence import diagonal_recurrence
 from statespan.models.ops.gated_delta_rule import gated_delta_rule
+from statespan.models.ops.gated_linear_attention import gated_linear_attention
 from statespan.models.ops.mamba_mixer import mamba_mixer
 from statespan.models.ops.mamba_step import has_step_kernel, mamba_step
 from statespan.models.ops.selective_scan import selective_scan
@@ -17,6 +18,7 @@ __all__ = [
     "causal_convolution",
     "diagonal_recurrence",
     "gated_delta_rule",
+    "gated_linear_attention",
     "has_step_kernel",
     "mamba_mixer",
     "mamba_step",

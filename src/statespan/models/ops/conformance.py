@@ -13,10 +13,12 @@ from torch.nn.functional import normalize
 from statespan.models.ops.causal_convolution import causal_convolution
 from statespan.models.ops.diagonal_recurrence import diagonal_recurrence
 from statespan.models.ops.gated_delta_rule import gated_delta_rule
+from statespan.models.ops.gated_linear_attention import gated_linear_attention
 from statespan.models.ops.reference import (
     reference_causal_convolution,
     reference_diagonal_recurrence,
     reference_gated_delta_rule,
+    reference_gated_linear_attention,
     reference_selective_scan,
     reference_state_space_dual,
 )
@@ -126,6 +128,10 @@ def _cases(draw: Draw) -> dict[str, _Case]:
         "value": draw(*heads, DIM), "log_decay": -draw(*heads).exp(),
         "rate": 2 * draw(*heads).sigmoid(),
     }  # fmt: skip
+    attention = {
+        "query": draw(*heads, STATE), "key": draw(*heads, STATE), "value": draw(*heads, DIM),
+        "log_decay": -draw(*heads, STATE).exp(),
+    }  # fmt: skip
     scan = {
         "inputs": draw(*channels), "delta": draw(*channels),
         "transition": -draw(CHANNELS, STATE).exp(), "write": draw(BATCH, LENGTH, STATE),
@@ -146,6 +152,9 @@ def _cases(draw: Draw) -> dict[str, _Case]:
             diagonal_recurrence, reference_diagonal_recurrence, diagonal, {}
         ),
         "gated_delta_rule": _Case(gated_delta_rule, reference_gated_delta_rule, rule, {}),
+        "gated_linear_attention": _Case(
+            gated_linear_attention, reference_gated_linear_attention, attention, {}
+        ),
         "selective_scan": _Case(selective_scan, reference_selective_scan, scan, positive),
         "state_space_dual": _Case(state_space_dual, reference_state_space_dual, dual, positive),
     }

@@ -10,6 +10,7 @@ __all__ = [
     "reference_causal_convolution",
     "reference_diagonal_recurrence",
     "reference_gated_delta_rule",
+    "reference_gated_linear_attention",
     "reference_selective_scan",
     "reference_state_space_dual",
 ]
@@ -134,6 +135,39 @@ def reference_gated_delta_rule(
         answer = (k[..., None] * faded).sum(-2)
         change = beta[..., None] * (v - answer)
         updated = faded + k[..., None] * change[:, :, None, :]
+        state = torch.where(real[:, t, None, None, None], updated, state)
+        seen = (q[..., None] * state).sum(-2)
+        outputs.append(torch.where(real[:, t, None, None], seen, 0)[:, None])
+    return torch.cat(outputs, dim=1), state
+
+
+def reference_gated_linear_attention(
+    query: Float[Tensor, "batch length head key"],
+    key: Float[Tensor, "batch length head key"],
+    value: Float[Tensor, "batch length head value"],
+    log_decay: Float[Tensor, "batch length head key"],
+    initial_state: Float[Tensor, "batch head key value"] | None = None,
+    *,
+    documents: Int[Tensor, "batch length"] | None = None,
+) -> tuple[Float[Tensor, "batch length head value"], Float[Tensor, "batch head key value"]]:
+    """Return the outputs and the last state of gated linear attention (Yang et al. 2023, eq. 3).
+
+    S_t = diag(exp(g_t)) S_{t-1} + k_t v_tᵀ and o_t = S_tᵀ q_t.
+    """
+    real, fresh = _document_bounds(documents, query)
+    query, key, value, log_decay = (
+        _without_padding(tensor, real) for tensor in (query, key, value, log_decay)
+    )
+    batch, _, head, width = value.shape
+    state = value.new_zeros(batch, head, key.shape[-1], width)
+    if initial_state is not None:
+        state = initial_state.double()
+    outputs = [value.new_zeros(batch, 0, head, width)]
+    given = (query, key, value, log_decay)
+    steps = zip(*(tensor.unbind(1) for tensor in given), strict=True)
+    for t, (q, k, v, g) in enumerate(steps):
+        before = torch.where(fresh[:, t, None, None, None], 0, state)
+        updated = torch.exp(g)[..., None] * before + k[..., None] * v[:, :, None, :]
         state = torch.where(real[:, t, None, None, None], updated, state)
         seen = (q[..., None] * state).sum(-2)
         outputs.append(torch.where(real[:, t, None, None], seen, 0)[:, None])
