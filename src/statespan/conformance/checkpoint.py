@@ -9,6 +9,7 @@ from random import Random
 from typing import TypeAlias
 
 from statespan.conformance.protocol import Scores, Tokens
+from statespan.training import EOS, PAD
 
 __all__ = ["Answer", "Checkpoint"]
 
@@ -61,6 +62,17 @@ class Checkpoint(ABC):
     @abstractmethod
     def draw(self, length: int, *, rng: Random) -> Tokens:
         """Return so many tokens, BOS the first, with something promised after as many as can be."""
+
+    def go_on(self, tokens: Tokens, length: int, *, rng: Random) -> Tokens:
+        """Return `length` tokens that begin with `tokens`, or with its first ones.
+
+        Each of the others may follow where it stands, if there is such a symbol.
+        """
+        made = tokens[:length]
+        while len(made) < length:
+            may_follow = sorted((self.expected(made)[-1] or frozenset()) - {EOS})
+            made += (rng.choice(may_follow or range(PAD + 1, len(self.symbols))),)
+        return made
 
     @property
     @abstractmethod

@@ -16,7 +16,6 @@ from statespan.compiler.compiled_model import CERTIFICATE
 from statespan.compiler.meanings import shortest_words
 from statespan.compiler.promise import FIRST_SYMBOL, Promise, largest_count
 from statespan.compiler.tokenizer import special_tokens
-from statespan.compiler.words import live_walk
 from statespan.conformance.checkpoint import Answer, Checkpoint
 from statespan.conformance.facts import CascadeFacts
 from statespan.conformance.protocol import Scores, Tokens
@@ -29,6 +28,8 @@ from statespan.training import BOS, EOS, PAD, Vocabulary
 __all__ = ["EVIDENCE", "CompiledCheckpoint", "Evidence"]
 
 EVIDENCE = "conformance.json"
+RESTARTS = 0.2
+"""How often a word that can only go on as it does is left for a new one."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +141,31 @@ class CompiledCheckpoint(Checkpoint):
         return allowed_margin(scores, answers)
 
     def draw(self, length: int, *, rng: Random) -> Tokens:
-        return tuple(live_walk(self._promise, length, rng))
+        return self.go_on((BOS,), length, rng=rng)
+
+    def go_on(self, tokens: Tokens, length: int, *, rng: Random) -> Tokens:
+        made = list(tokens[:length])
+        state: Hashable = self.blank
+        for token in made:
+            state = self._moved(state, token)
+        while len(made) < length:
+            made.append(self._next(state, rng))
+            state = self._moved(state, made[-1])
+        return tuple(made)
+
+    def _moved(self, state: Hashable, token: int) -> Hashable:
+        if token == BOS:
+            return self.machine.start
+        return state if state is None or token < FIRST_SYMBOL else self._step(state, token)
+
+    def _next(self, state: Hashable, rng: Random) -> int:
+        """Return a symbol after which another can follow, or BOS where nothing more can happen."""
+        moves = [] if state is None else self._promise.moves(state)
+        moves = [move for move in moves if self._promise.moves(move[1])] or moves
+        has_settled = all(following == state for _, following in moves)
+        if not moves or (has_settled and rng.random() < RESTARTS):
+            return BOS
+        return rng.choice(moves)[0]
 
     @cached_property
     def _facts(self) -> CascadeFacts | None:
@@ -168,10 +193,7 @@ class CompiledCheckpoint(Checkpoint):
         """Return the state of the machine, by a word that leads there if there is one."""
         state: Any = self.blank
         for token in tokens:
-            if token == BOS:
-                state = self.machine.start
-            elif token >= FIRST_SYMBOL and state is not None:
-                state = self._step(state, token)
+            state = self._moved(state, token)
         if state is None:
             return "no word can come of it"
         if isinstance(self.machine, DFAMachine):
