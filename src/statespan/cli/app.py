@@ -14,7 +14,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from statespan.cli import compile as compiler
-from statespan.cli import doctor, evaluate, extend, judge, languages, pretrain, probe
+from statespan.cli import (
+    doctor,
+    evaluate,
+    extend,
+    judge,
+    languages,
+    pretrain,
+    probe,
+    refute,
+)
 from statespan.errors import StatespanError
 
 __all__ = ["app", "main"]
@@ -32,6 +41,8 @@ app.command("judge")(judge.judge)
 app.command("compile")(compiler.compile_language)
 app.command("certify")(compiler.certify)
 app.command("probe")(probe.probe)
+app.command("refute")(refute.refute)
+app.command("extract")(refute.extract)
 app.command("pretrain")(pretrain.pretrain)
 app.command("extend")(extend.extend)
 app.command("evaluate")(evaluate.evaluate)

@@ -30,7 +30,15 @@ from statespan.languages import Alphabet, Language, NextSymbols, Word, sort_next
 from statespan.languages.symbols import check_word
 from statespan.training import PAD, Vocabulary
 
-__all__ = ["FirstError", "KindCheck", "Progress", "Verification", "next_symbol_sets", "verify"]
+__all__ = [
+    "FirstError",
+    "KindCheck",
+    "Progress",
+    "Verification",
+    "next_symbol_sets",
+    "prefix_sets",
+    "verify",
+]
 
 Progress: TypeAlias = Callable[[str, int, int, str], None]
 """Called with (kind of words, tokens done, tokens in all, what was found)."""
@@ -174,6 +182,15 @@ def next_symbol_sets(model: PreTrainedModel, alphabet: Alphabet, word: Word) -> 
     Raises:
         SymbolError: a symbol is not in the alphabet (named, with its position).
     """
+    return prefix_sets(model, alphabet, word)[1:]
+
+
+def prefix_sets(model: PreTrainedModel, alphabet: Alphabet, word: Word) -> list[NextSymbols]:
+    """Return what the model says may follow each prefix of `word`, the empty one first.
+
+    Raises:
+        SymbolError: a symbol is not in the alphabet (named, with its position).
+    """
     check_word(word, alphabet)
     vocabulary = Vocabulary(alphabet)
     tokens = torch.tensor([vocabulary.encode(word)], device=model.device)
@@ -182,7 +199,7 @@ def next_symbol_sets(model: PreTrainedModel, alphabet: Alphabet, word: Word) -> 
     for logits in read_logits(model, tokens, piece):
         may_follow = logits[0, :, vocabulary.answer_ids] > 0
         sets += [vocabulary.symbols(row) for row in may_follow.tolist()]
-    return sets[1:]
+    return sets
 
 
 @final

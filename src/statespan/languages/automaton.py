@@ -18,6 +18,7 @@ __all__ = [
     "determinize",
     "dfa_from_table",
     "dfa_of_machine",
+    "dfa_to_table",
     "minimize",
     "product",
 ]
@@ -90,6 +91,26 @@ def dfa_from_table(table: Mapping[str, Any]) -> DFA:
                 )
     rows = tuple(tuple(targets[index, symbol] for symbol in alphabet) for index in ids.values())
     return DFA(alphabet, start, accepting, rows)
+
+
+def dfa_to_table(dfa: DFA) -> dict[str, Any]:
+    """Return the table of plain values that describes an automaton; `dfa_from_table` reads it.
+
+    Example:
+        >>> table = {"alphabet": ["a"], "start": 0, "accepting": [0], "transitions": [[0, "a", 0]]}
+        >>> dfa_to_table(dfa_from_table(table)) == table
+        True
+    """
+    return {
+        "alphabet": list(dfa.alphabet),
+        "start": dfa.start,
+        "accepting": sorted(dfa.accepting),
+        "transitions": [
+            [state, symbol, target]
+            for state, row in enumerate(dfa.transitions)
+            for symbol, target in zip(dfa.alphabet, row, strict=True)
+        ],
+    }
 
 
 def _check_keys(table: Mapping[str, Any]) -> None:
