@@ -96,7 +96,7 @@ def _contents(
     card: str,
     files: Mapping[str, Any],
 ) -> dict[str, bytes]:
-    marked = {**config, MARK: {"alphabet": list(alphabet)}}
+    marked = {**config, MARK: {**config.get(MARK, {}), "alphabet": list(alphabet)}}
     model_config = _model_config(marked, _common_dtype(tensors))
     size = Vocabulary(alphabet).size
     if model_config.vocab_size != size:

@@ -30,6 +30,7 @@ class Checkpoint(ABC):
         explanation: what its parts remember, in words.
         symbols: how each token is spelled, in the order of the ids.
         starts_blank: whether something is promised of a row that does not begin with BOS.
+        restarts: whether BOS begins anew wherever it stands, whatever an engine does.
         ignores_filler: whether PAD, read as a token like any other, changes nothing anywhere.
     """
 
@@ -42,6 +43,7 @@ class Checkpoint(ABC):
     explanation: str
     symbols: tuple[str, ...]
     starts_blank: bool = False
+    restarts: bool = True
     ignores_filler: bool = False
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ import msgspec
 
 from statespan.compiler.certification import weights_hash
 from statespan.compiler.compiled_model import CERTIFICATE
-from statespan.compiler.folder import build_model, read_alphabet, write_folder
+from statespan.compiler.folder import CONFIG, MARK, build_model, read_alphabet, write_folder
 from statespan.compiler.tokenizer import special_tokens
 from statespan.compiler.weights import convert
 from statespan.conformance.checkpoint import Answer, Checkpoint
@@ -25,8 +26,11 @@ from statespan.conformance.recall_answers import (
     sample_pairs,
 )
 from statespan.conformance.recall_certificate import RecallCertificate, certify_recall
+from statespan.conformance.recall_span import LONGEST, check_attention, span_answers
 from statespan.conformance.scores import allowed_margin, allowed_tokens
 from statespan.errors import InputError
+from statespan.memory import SpanAttention
+from statespan.pretrained import enable
 from statespan.records import read_bytes, write_atomically
 from statespan.training import EOS
 
@@ -45,6 +49,11 @@ document, and the end where the symbol is new. Two layers of the Llama family, n
 PROMISE = (
     "In documents of up to {length} tokens that begin with BOS: after each symbol, the one that "
     "followed it before; EOS, if it is new; nothing is promised where different symbols followed."
+)
+SPAN_PROMISE = (
+    "In documents of up to {length} tokens that begin with BOS, under {attention}: after each "
+    "symbol, the one that followed it where it is seen; EOS, if none is seen; nothing is promised "
+    "where it is open what is seen, and where different symbols followed."
 )
 PROOF = (
     "The token before is found with {previous_gap:.0f} nats to spare, a match with "
@@ -69,6 +78,7 @@ class RecallCheckpoint(Checkpoint):
 
     family = "llama"
     explanation = EXPLANATION
+    restarts = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -83,14 +93,19 @@ class RecallCheckpoint(Checkpoint):
             raise InputError(f"{path} is broken: {error}.") from error
         if found.weights_sha256 != weights_hash(folder):
             raise InputError(f"the certificate in {folder} is of other weights.")
+        self.attention = _read_attention(folder)
         self.length = found.certificate.length
         self.dtype = found.dtype
-        self.name = f"recall, llama, {self.dtype}"
+        self.name = folder.name
         self.promise = _promise(found.certificate)
+        if self.attention is not None:
+            self.promise = SPAN_PROMISE.format(length=LONGEST, attention=self.attention)
         self.certificate = _proof(found.certificate)
         self.symbols = (*special_tokens(RECALL_ALPHABET), *RECALL_ALPHABET)
 
     def expected(self, tokens: Tokens) -> list[Answer | None]:
+        if self.attention is not None:
+            return span_answers(tokens, self.attention)
         answers = recall_answers(tokens[: self.length])
         return answers + [None] * (len(tokens) - len(answers))
 
@@ -129,28 +144,48 @@ class RecallCheckpoint(Checkpoint):
         return []
 
 
+def _read_attention(folder: Path) -> SpanAttention | None:
+    said = json.loads(read_bytes(folder / CONFIG))[MARK].get("attention")
+    if said is None:
+        return None
+    attention = SpanAttention.from_dict({k: v for k, v in said.items() if k != "kind"})
+    check_attention(attention)
+    return attention
+
+
 class _Saved(msgspec.Struct, frozen=True):
     dtype: str
     weights_sha256: str
     certificate: RecallCertificate
 
 
-def make_recall_checkpoint(folder: Path, *, dtype: str = "float32") -> RecallCheckpoint:
+def make_recall_checkpoint(
+    folder: Path, *, dtype: str = "float32", attention: SpanAttention | None = None
+) -> RecallCheckpoint:
     """Write the recall checkpoint of a precision, prove it, run it, and return it.
 
     Args:
         folder: where to; it is new, empty, or holds a compiled checkpoint, which is replaced.
         dtype: "float32" or "bfloat16".
+        attention: what its config says that it attends with, for `statespan.enable`; its own
+            attention if not given, which is the one that the certificate is about.
 
     Raises:
-        InputError: no such dtype, or the folder holds something else.
+        InputError: no such dtype, an attention under which no answer is known, or the folder holds
+            something else.
         StorageError: it cannot be written.
     """
     weights = recall_weights()
     tensors = convert(weights, dtype)
-    certificate = certify_recall(build_model(weights.config, tensors, dtype))
+    model = build_model(weights.config, tensors, dtype)
+    certificate = certify_recall(model)
+    config = dict(weights.config)
+    if attention is not None:
+        check_attention(attention)
+        with enable(model, attention):
+            config[MARK] = dict(model.config.statespan)
     card = CARD.format(promise=_promise(certificate), proof=_proof(certificate))
-    write_folder(folder, weights.config, tensors, weights.alphabet, card=card, files={})
+    write_folder(folder, config, tensors, weights.alphabet, card=card, files={})
     saved = _Saved(dtype, weights_hash(folder), certificate)
     write_atomically(folder / CERTIFICATE, msgspec.json.encode(saved))
     return RecallCheckpoint(folder)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from statespan.compiler.folder import load_model
+from statespan.compiler.folder import MARK, load_model
 from statespan.compiler.quiet import quiet_transformers
 from statespan.conformance.checkpoint import Checkpoint
 from statespan.conformance.engines.rows import padded, unpadded
@@ -54,8 +54,15 @@ class TransformersEngine(Engine):
         return TransformersRunner(self.load_model(checkpoint.folder))
 
     def load_model(self, folder: Path) -> PreTrainedModel:
-        """Return the model in `folder`, in the dtype of its config."""
-        return load_model(folder)
+        """Return the model in `folder`, in the dtype of its config.
+
+        Raises:
+            UnsupportedError: the config asks for another attention.
+        """
+        model = load_model(folder)
+        if "attention" in getattr(model.config, MARK, {}):
+            raise UnsupportedError("the config asks for an attention of statespan.memory.")
+        return model
 
 
 class TransformersRunner(Runner):

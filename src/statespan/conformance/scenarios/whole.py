@@ -91,15 +91,16 @@ def right_filled(checkpoint: Checkpoint, rng: Random) -> Trials:
     "packed",
     "documents",
     promise="Documents packed into one row, with their bounds told, are each right as if alone. "
-    "Some begin without BOS, so that nothing but the engine keeps them apart.",
-    fits=lambda checkpoint: checkpoint.starts_blank,
+    "Nothing but the engine keeps them apart: some begin without BOS, or BOS alone does not.",
+    fits=lambda checkpoint: checkpoint.starts_blank or not checkpoint.restarts,
 )
 def packed(checkpoint: Checkpoint, rng: Random) -> Trials:
-    """Yield documents in one row; every other begins without BOS."""
+    """Yield documents in one row; every other begins without BOS, where BOS begins anew."""
     for lengths in ((20, 20), (9, 2, 33, 3, 17), (64, 65, 3), (1, 5, 1, 5)):
         documents = draw_rows(checkpoint, rng, *lengths)
-        bare = tuple(d[number % 2 :] or d for number, d in enumerate(documents))
-        yield f"lengths {', '.join(map(str, lengths))}", Trial.of(Packed(bare))
+        if checkpoint.starts_blank:
+            documents = tuple(d[number % 2 :] or d for number, d in enumerate(documents))
+        yield f"lengths {', '.join(map(str, lengths))}", Trial.of(Packed(documents))
 
 
 @trials_of("long-whole", "score", promise="10,000 tokens, scored in one call, are right.")
