@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import gcd
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -12,7 +13,7 @@ from statespan.evaluation.attentions import ATTENTIONS, make_attention
 from statespan.evaluation.language_model import LanguageModel
 from statespan.jobs.evaluate_config import EvaluateConfig, evaluate_config
 from statespan.jobs.extend_recipe import recipe
-from statespan.memory import Attention
+from statespan.memory import RECALL, Attention
 from statespan.pretrained.context_length import PositionScaling, context_length, default_scaling
 from statespan.records import to_struct
 from statespan.training.fine_tuning_config import FineTuningConfig
@@ -180,7 +181,10 @@ def _kind(config: ExtendConfig) -> str:
 
 
 def _measured(config: ExtendConfig, span: Mapping[str, Any], own: int | None) -> dict[str, Any]:
-    """Return what is measured by default: from the model's own length, or 256, in doublings."""
+    """Return what is measured by default: from the model's own length, or 256, in doublings.
+
+    Span-expanded attention is then the causal one that recalls, with the smallest chunk trained on.
+    """
     lengths = [config.length]
     while lengths[0] // 2 >= max(LEAST_MEASURED, own or LEAST_MEASURED):
         lengths.insert(0, lengths[0] // 2)
@@ -195,6 +199,7 @@ def _measured(config: ExtendConfig, span: Mapping[str, Any], own: int | None) ->
         table.setdefault("tasks", ["niah_single_1"])
     if "span" in table["attention"]:
         given = table.get("attentions", {})
-        causal = {**span, "chunk": span["chunk"][0], "selection": "token", **given.get("span", {})}
+        chunk = span["chunk"][0]
+        causal = {"chunk": chunk, "block": gcd(chunk, RECALL.block), **given.get("span", {})}
         table["attentions"] = {**given, "span": causal}
     return table

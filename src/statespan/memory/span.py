@@ -196,11 +196,11 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 RECALL: Final = SpanAttention(
-    chunk=2048, block=16, top_k=16, selection="token", summary="bound", keep_first=1
+    chunk=2048, block=16, top_k=15, selection="token", summary="bound", keep_first=1
 )
 """What is read with where nothing else is said: causal, and made to recall single tokens.
 
-Each token retrieves 256 tokens by itself, block by block by the largest logit that a key of the
-block can have, and sees the first block. `experiments/expansion_span/causal_rules.toml` compares it
+Beside its chunk, each token reads 256 tokens: the first block, and those that it chooses by itself,
+block by block, by the largest logit that a key of the block can have. `experiments/expansion_span/causal_rules.toml` compares it
 with other causal choices.
 """
