@@ -201,6 +201,6 @@ RECALL: Final = SpanAttention(
 """What is read with where nothing else is said: causal, and made to recall single tokens.
 
 Beside its chunk, each token reads 256 tokens: the first block, and those that it chooses by itself,
-block by block, by the largest logit that a key of the block can have. `experiments/expansion_span/causal_rules.toml` compares it
-with other causal choices.
+block by block, by the largest logit that a key of the block can have.
+`experiments/expansion_span/causal_rules.toml` compares it with other causal choices.
 """
