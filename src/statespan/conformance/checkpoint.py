@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeAlias
 
+from statespan.conformance.losses import Lost
 from statespan.conformance.protocol import Scores, Tokens
 from statespan.training import EOS, PAD
 
@@ -80,6 +81,14 @@ class Checkpoint(ABC):
     @abstractmethod
     def widest(self) -> int:
         """The largest number of tokens in an answer: so many an engine's top scores must show."""
+
+    def answers_after_loss(self, tokens: Tokens, place: int, lost: Lost) -> list[Answer] | None:
+        """Return what its weights say if a part of the state is lost before `place`.
+
+        None if that cannot be told.
+        """
+        del tokens, place, lost
+        return None
 
     def facts(self, tokens: Tokens) -> Mapping[str, str]:
         """Return what is remembered after `tokens`, in words: fact to value, both as clauses."""

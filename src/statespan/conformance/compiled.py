@@ -8,52 +8,28 @@ from pathlib import Path
 from random import Random
 from typing import Any, final
 
-import msgspec
-
+from statespan.algebra.words import access_word
 from statespan.compiler import CompiledModel
-from statespan.compiler.certification import weights_hash
-from statespan.compiler.compiled_model import CERTIFICATE
-from statespan.compiler.meanings import shortest_words
 from statespan.compiler.promise import FIRST_SYMBOL, Promise, largest_count
 from statespan.compiler.tokenizer import special_tokens
 from statespan.conformance.checkpoint import Answer, Checkpoint
+from statespan.conformance.evidence import read_certificate, read_evidence
 from statespan.conformance.facts import CascadeFacts
+from statespan.conformance.losses import Lost, logits_after_loss
 from statespan.conformance.protocol import Scores, Tokens
 from statespan.conformance.scores import allowed_margin, allowed_tokens
-from statespan.errors import InputError
-from statespan.languages.automaton import DFAMachine
-from statespan.records import read_bytes
 from statespan.training import BOS, EOS, PAD, Vocabulary
 
-__all__ = ["EVIDENCE", "CompiledCheckpoint", "Evidence"]
+__all__ = ["CompiledCheckpoint"]
 
-EVIDENCE = "conformance.json"
+LONGEST_LOSS = 1_000
+"""The longest row, in tokens, of which it is worked out what is said once a state was lost."""
+
+HELD = {"counters": "the counts", "bounded-stack": "the brackets that are open"}
+"""What a machine holds, by its kind."""
+
 RESTARTS = 0.2
 """How often a word that can only go on as it does is left for a new one."""
-
-
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a checkpoint beside its certificate.
-
-    Attributes:
-        weights_sha256: the weights that it is about.
-        blank: the state of the minimal automaton that the model is in before it has read anything,
-            by a closed search like that of the certificate; None where there is none.
-    """
-
-    weights_sha256: str
-    blank: int | None
-
-
-class _Certificate(msgspec.Struct, kw_only=True):
-    """What a certificate's file says, as far as it matters here."""
-
-    closed: bool
-    proves: bool
-    valid_prefixes_only: bool
-    weights_sha256: str
-    remark: str
-    max_count: int | None = None
 
 
 @final
@@ -68,8 +44,8 @@ class CompiledCheckpoint(Checkpoint):
                 it, or the certificate is of other weights.
         """
         compiled = CompiledModel.from_pretrained(folder)
-        certificate = _read_certificate(folder)
-        evidence = _read_evidence(folder)
+        certificate = read_certificate(folder)
+        evidence = read_evidence(folder)
         report = compiled.report
         self.compiled = compiled
         self.folder, self.name = folder, folder.name
@@ -167,18 +143,24 @@ class CompiledCheckpoint(Checkpoint):
             return BOS
         return rng.choice(moves)[0]
 
+    def answers_after_loss(self, tokens: Tokens, place: int, lost: Lost) -> list[Answer] | None:
+        if len(tokens) > LONGEST_LOSS:
+            return None
+        logits = logits_after_loss(self.compiled.model, tokens, place, lost)
+        return allowed_tokens(Scores(logits))
+
     @cached_property
     def _facts(self) -> CascadeFacts | None:
         cascade, dfa = self.compiled.cascade, self.compiled.dfa
         return None if cascade is None or dfa is None else CascadeFacts(cascade, dfa)
 
     def facts(self, tokens: Tokens) -> Mapping[str, str]:
-        if self._facts is not None and tokens and tokens[0] == BOS:
-            return self._facts.in_words(self._facts.values(self._letters(tokens)))
-        return {"how far in a word it is": self._place(tokens)}
+        if self._facts is None:
+            return {HELD.get(self.machine.memory, "the state"): self._place(tokens)}
+        return self._facts.in_words(self._facts.values(self._letters(tokens)))
 
     def confusions(self, tokens: Tokens, answer: Answer) -> list[Mapping[str, str]]:
-        if self._facts is None or not tokens or tokens[0] != BOS:
+        if self._facts is None:
             return []
         said = self.vocabulary.symbols(token in answer for token in self.vocabulary.answer_ids)
         values = self._facts.values(self._letters(tokens))
@@ -186,54 +168,28 @@ class CompiledCheckpoint(Checkpoint):
 
     def _letters(self, tokens: Tokens) -> list[int]:
         restart = len(self.machine.alphabet)
-        kept = (token for token in tokens if token not in {EOS, PAD})
-        return [restart if token == BOS else token - FIRST_SYMBOL for token in kept]
+        kept = [token for token in tokens if token not in {EOS, PAD}]
+        letters = [restart if token == BOS else token - FIRST_SYMBOL for token in kept]
+        return letters if letters[:1] == [restart] else [*self._blank_letters, *letters]
+
+    @cached_property
+    def _blank_letters(self) -> list[int]:
+        """Letters that lead to the state in which the model begins without BOS."""
+        dfa = self.compiled.dfa
+        return (
+            []
+            if dfa is None or self.blank is None
+            else [dfa.alphabet.index(symbol) for symbol in access_word(dfa, self.blank)]
+        )
 
     def _place(self, tokens: Tokens) -> str:
-        """Return the state of the machine, by a word that leads there if there is one."""
+        """Return what the machine holds: counts, or brackets that are open."""
         state: Any = self.blank
         for token in tokens:
             state = self._moved(state, token)
         if state is None:
             return "no word can come of it"
-        if isinstance(self.machine, DFAMachine):
-            return f"as after {shortest_words(self.machine.dfa)[state]}"
-        return f"the state {state}"
-
-
-def _read_certificate(folder: Path) -> _Certificate:
-    path = folder / CERTIFICATE
-    if not path.is_file():
-        raise InputError(
-            f"the checkpoint in {folder} has no certificate, so nobody knows that it is right: "
-            f"run `statespan certify {folder}`."
-        )
-    try:
-        certificate = msgspec.json.decode(read_bytes(path), type=_Certificate)
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path} is broken: {error}. Run `statespan certify {folder}`.") from error
-    if certificate.weights_sha256 != weights_hash(folder):
-        raise InputError(
-            f"the certificate in {folder} is of other weights: run `statespan certify {folder}`."
-        )
-    if not certificate.proves:
-        raise InputError(
-            f"the certificate in {folder} proves nothing ({certificate.remark}): a checkpoint is "
-            "used only if it is known to be right."
-        )
-    return certificate
-
-
-def _read_evidence(folder: Path) -> Evidence | None:
-    """Return what is known beside the certificate; None if nothing is, or of other weights."""
-    path = folder / EVIDENCE
-    if not path.is_file():
-        return None
-    try:
-        evidence = msgspec.json.decode(read_bytes(path), type=Evidence)
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path} is broken: {error}.") from error
-    return evidence if evidence.weights_sha256 == weights_hash(folder) else None
+        return str(state)
 
 
 def _promise_text(valid_only: bool, max_count: int | None) -> str:

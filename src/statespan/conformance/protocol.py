@@ -9,8 +9,9 @@ as passed. A call may also raise `UnsupportedError` by itself, to the same effec
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
 from torch import Tensor
@@ -133,10 +134,13 @@ class Engine(ABC):
     Attributes:
         name: how it is called.
         version: which release, as the report shows it.
+        disclaimed: scenario to why the engine need not be right in it, as its documentation says;
+            what is wrong there is shown, and is no fault.
     """
 
     name: str
     version: str
+    disclaimed: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def load(self, checkpoint: Checkpoint) -> Runner:

@@ -19,7 +19,8 @@ from statespan.compiler.compiled_model import CERTIFICATE
 from statespan.compiler.folder import CARD
 from statespan.compiler.oracle import Oracle
 from statespan.conformance.checkpoint import Checkpoint
-from statespan.conformance.compiled import EVIDENCE, CompiledCheckpoint, Evidence
+from statespan.conformance.compiled import CompiledCheckpoint
+from statespan.conformance.evidence import EVIDENCE, Evidence
 from statespan.conformance.hybrids import hybrid_of
 from statespan.errors import InputError
 from statespan.languages.automaton import DFAMachine

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
 from statespan.conformance.protocol import Padding, Runner, Scores, Session, Tokens
-from statespan.errors import EngineError
+from statespan.errors import InputError
 
 __all__ = [
     "Crop", "Feed", "Fork", "Packed", "Reading", "Reorder", "Score", "Step", "Trial", "Write",
@@ -124,7 +124,7 @@ def run_trial(runner: Runner, trial: Trial) -> list[Reading]:
 
     Raises:
         UnsupportedError: the engine does not offer something that a step needs.
-        EngineError: it gave fewer scores than there were tokens, or more.
+        InputError: it gave fewer scores than there were tokens, or more.
     """
     lanes = [_Lane(runner, number) for number in range(len(trial.lanes))]
     if len(lanes) == 1:
@@ -184,7 +184,7 @@ class _Lane:
     ) -> Iterator[Reading]:
         needed, came = [len(row) for row in rows], [len(given.values) for given in scores]
         if came != needed:
-            raise EngineError(f"scores are needed for {needed} tokens of each row, got {came}.")
+            raise InputError(f"scores are needed for {needed} tokens of each row, got {came}.")
         for row, (history, given) in enumerate(zip(histories, scores, strict=True)):
             yield Reading(self.number, place, row, history, given)
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, final
 
 import torch
@@ -32,6 +33,13 @@ from statespan.training import EOS
 
 __all__ = ["TransformersEngine", "TransformersRunner"]
 
+DISCLAIMED = MappingProxyType(
+    {
+        "right-padded-prefill": "transformers asks for padding on the left before a cache is "
+        "continued; that Mamba's caches are wrong after padding on the right is its issue 48256."
+    }
+)
+
 RECURRENT = "linear_attention"
 ABILITIES: frozenset[Ability] = frozenset({
     "score", "unequal", "mask", "unmasked", "documents", "session", "copy", "crop", "reorder",
@@ -44,6 +52,7 @@ class TransformersEngine(Engine):
     """`transformers` on the CPU, called as its documentation says."""
 
     name = "transformers"
+    disclaimed = DISCLAIMED
 
     @property
     def version(self) -> str:  # type: ignore[override]

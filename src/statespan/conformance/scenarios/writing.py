@@ -11,10 +11,11 @@ from statespan.conformance.trial import Trial, Write
 __all__ = ["greedy", "sampled"]
 
 STEPS = 24
+PROMPTS = ((1,), (8, 8, 8), (17, 2, 5, 1), (2, 3, 4, 5, 6, 7), (33,), (3, 64))
 
 
 def _write(checkpoint: Checkpoint, rng: Random, *, is_sampled: bool) -> Trials:
-    for number, lengths in enumerate(((1,), (8, 8, 8), (17, 2, 5, 1))):
+    for number, lengths in enumerate(PROMPTS):
         prompts = draw_rows(checkpoint, rng, *lengths)
         yield (
             f"prompts of {', '.join(map(str, lengths))}",

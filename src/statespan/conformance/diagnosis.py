@@ -1,0 +1,189 @@
+"""What an engine has lost or mixed up, by which past explains what it says.
+
+Each suspicion is a past that the row might have had instead of its own: nothing before some
+place, that of another row, what was taken back, one token fewer. What would be right after that
+past is known exactly, so a suspicion holds if it explains every answer since then in the reading.
+The weights are asked, too, what they say once a part of their state is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from statespan.conformance.checkpoint import Answer, Checkpoint
+from statespan.conformance.judging import Wrong, answers, is_right
+from statespan.conformance.losses import Lost
+from statespan.conformance.protocol import Tokens
+from statespan.conformance.trial import Reading
+from statespan.training import BOS
+
+__all__ = ["diagnose"]
+
+SHOWN_FACTS = 4
+LOSSES: tuple[Lost, ...] = ("recurrent state", "last inputs of the convolution", "state")
+LAST = 64
+"""How far back a lost state is looked for, in tokens."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Suspicion:
+    """A past in the place of a row's own, and what that means.
+
+    `past` is what is read before the place `since`; from there on it is the row's own.
+    """
+
+    claim: str
+    past: Tokens
+    since: int
+
+
+def diagnose(checkpoint: Checkpoint, readings: Sequence[Reading], wrong: Wrong) -> str:
+    """Return what explains the answers of the reading with the first wrong one, in words."""
+    case = _Case(checkpoint, readings, wrong)
+    shift = case.shift()
+    if shift is not None:
+        return shift
+    for place in case.bounds():
+        for lost in LOSSES:
+            if case.is_loss(place, lost):
+                return f"the {lost} before position {place} is lost{case.held(place)}"
+    for suspicion in case.suspicions():
+        if case.holds(suspicion):
+            return suspicion.claim + case.lost(suspicion)
+    history = wrong.reading.history[: wrong.position + 1]
+    for facts in checkpoint.confusions(history, wrong.got):
+        return f"one fact is wrong{_difference(checkpoint.facts(history), facts)}"
+    return "no single loss or mistaken past explains the answers"
+
+
+@final
+class _Case:
+    """A reading with a wrong answer, among the other readings of its trial."""
+
+    def __init__(self, checkpoint: Checkpoint, readings: Sequence[Reading], wrong: Wrong) -> None:
+        self.checkpoint, self.readings, self.wrong = checkpoint, readings, wrong
+        self.reading = wrong.reading
+        self.history = self.reading.history
+        self.start, self.expected, self.got = answers(checkpoint, self.reading)
+        self.said: dict[int, Answer] = {}
+        for reading in self._past_readings():
+            start, _, got = answers(checkpoint, reading)
+            self.said |= dict(enumerate(got, start))
+
+    def _past_readings(self) -> Iterator[Reading]:
+        """Yield the readings of this row from its beginning on, itself the last."""
+        for other in self.readings:
+            past = other.history
+            if other.lane == self.reading.lane and past == self.history[: len(past)]:
+                yield other
+            if other is self.reading:
+                return
+
+    def bounds(self) -> list[int]:
+        """Return where pieces of this row began, the last first; 0 is none."""
+        starts = {self.start, *(len(past.history) for past in self._past_readings())}
+        return sorted((n for n in starts if 0 < n <= self.wrong.position), reverse=True)
+
+    def shift(self) -> str | None:
+        """Return a sentence if the answers are right, but of the neighbouring position."""
+        if self.reading.scores is None or len(self.got) < 4:
+            return None
+        places = range(len(self.got))
+        for by, claim in ((1, "one position too late"), (-1, "one position too early")):
+            pairs = [
+                (self.expected[n - by], self.got[n])
+                for n in places
+                if n - by in places and self.expected[n - by] is not None
+            ]
+            telling = len(pairs) > 2 and len(set(pairs)) > 1
+            if telling and all(right == said for right, said in pairs):
+                return f"the answers are right, but {claim}"
+        return None
+
+    def suspicions(self) -> Iterator[_Suspicion]:
+        """Yield pasts that the row might have been given, the likeliest first."""
+        start, position, history = self.start, self.wrong.position, self.history
+        for place in self.bounds():
+            yield from _nothing_before(self.checkpoint, place)
+        for other in self.readings:
+            if other is self.reading:
+                break
+            claim = f"it goes on from what {self._name(other)} had read"
+            for past in dict.fromkeys((other.history, other.history[:start])):
+                if past != history[:start]:
+                    yield _Suspicion(claim, past, start)
+        for other in self.readings:
+            if other is not self.reading and len(other.history) > position:
+                past = other.history[: position + 1]
+                yield _Suspicion(f"it answers for {self._name(other)}", past, position + 1)
+        for place in range(max(0, start - 1), position + 1):
+            yield _Suspicion(f"the token at position {place} is lost", history[:place], place + 1)
+            twice = f"the token at position {place} is read twice"
+            yield _Suspicion(twice, history[: place + 1], place)
+        for place in range(position, max(0, position - LAST), -1):
+            yield from _nothing_before(self.checkpoint, place)
+
+    def _name(self, other: Reading) -> str:
+        """Return how another reading is called, as seen from this one."""
+        if other.lane != self.reading.lane:
+            return f"thread {other.lane}"
+        row = "the same row" if other.row == self.reading.row else f"row {other.row}"
+        return row if other.step == self.reading.step else f"{row} in step {other.step}"
+
+    def holds(self, suspicion: _Suspicion) -> bool:
+        """Return whether a past explains every answer since it took the place of the row's own."""
+        own = self.history[suspicion.since :]
+        offset = len(suspicion.past) - suspicion.since
+        return self._explain(
+            self.checkpoint.expected(suspicion.past + own), suspicion.since, offset
+        )
+
+    def is_loss(self, place: int, lost: Lost) -> bool:
+        """Return whether a lost part of the state explains every answer since then."""
+        told = self.checkpoint.answers_after_loss(self.history, place, lost)
+        return told is not None and self._explain(told, place, 0)
+
+    def _explain(self, told: Sequence[Answer | None], since: int, offset: int) -> bool:
+        """Return whether `told`, moved by `offset`, is what was said from position `since` on."""
+        for position, said in self.said.items():
+            index = position + offset
+            if position < since and position != self.wrong.position:
+                continue
+            right = told[index] if 0 <= index < len(told) else None
+            if right is None or not is_right(self.reading, right, said):
+                return False
+        return True
+
+    def lost(self, suspicion: _Suspicion) -> str:
+        """Return which facts are others after the past that explains the answers."""
+        own = self.history[suspicion.since : self.wrong.position + 1]
+        right = self.checkpoint.facts(self.history[: self.wrong.position + 1])
+        return _difference(right, self.checkpoint.facts(suspicion.past + own))
+
+    def held(self, place: int) -> str:
+        """Return what had to be remembered when the state was lost."""
+        facts = self.checkpoint.facts(self.history[:place]).items()
+        lines = [f"{fact}: “{value}”" for fact, value in list(facts)[:SHOWN_FACTS]]
+        more = [f"{len(facts) - SHOWN_FACTS} more"] if len(facts) > SHOWN_FACTS else []
+        return f". It held {'; '.join([*lines, *more])}" if lines else ""
+
+
+def _nothing_before(checkpoint: Checkpoint, place: int) -> Iterator[_Suspicion]:
+    claim = f"all that was read before position {place} is lost"
+    if checkpoint.starts_blank:
+        yield _Suspicion(claim, (), place)
+    yield _Suspicion(claim, (BOS,), place)
+
+
+def _difference(right: Mapping[str, str], wrong: Mapping[str, str]) -> str:
+    """Return the facts that differ, as the end of a sentence."""
+    differing = [fact for fact in right if right[fact] != wrong.get(fact)]
+    lines = [
+        f"{fact}: it should be “{right[fact]}”, and is taken for “{wrong.get(fact, 'nothing')}”"
+        for fact in differing[:SHOWN_FACTS]
+    ]
+    more = len(differing) - SHOWN_FACTS
+    return ". ".join(["", *lines, *([f"And {more} more facts"] if more > 0 else [])])
