@@ -39,11 +39,11 @@ def spell(tokens: Iterable[int], symbols: Sequence[str]) -> list[str]:
 def _describe(step: Step, symbols: Sequence[str]) -> str:
     match step:
         case Score(rows, padding):
-            return f"score {_rows(rows, symbols)}{_padding(padding)}"
+            return f"score {_rows(rows, symbols)}{_padding(padding, symbols)}"
         case Packed(documents):
             return f"score, packed into one row, {_rows(documents, symbols)}"
         case Feed(rows, session, padding):
-            return f"feed session {session} with {_rows(rows, symbols)}{_padding(padding)}"
+            return f"feed session {session} with {_rows(rows, symbols)}{_padding(padding, symbols)}"
         case Fork(source, target):
             return f"copy session {source} to session {target}"
         case Crop(length, session):
@@ -65,7 +65,9 @@ def _shortened(spelled: Sequence[str]) -> str:
     return f"… {len(spelled) - LONGEST:,} more … {' '.join(spelled[-LONGEST:])}"
 
 
-def _padding(padding: Padding | None) -> str:
+def _padding(padding: Padding | None, symbols: Sequence[str]) -> str:
     if padding is None:
         return ""
-    return f", filled up on the {padding.side}, {'with a' if padding.masked else 'without a'} mask"
+    mask = "with a" if padding.masked else "without a"
+    filler = spell([padding.filler], symbols)[0]
+    return f", filled up on the {padding.side} with {filler}, {mask} mask"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from statespan.errors import UnsupportedError
 from statespan.registry import Registry
+from statespan.training import PAD
 
 if TYPE_CHECKING:
     from statespan.conformance.checkpoint import Checkpoint
@@ -46,10 +47,17 @@ Ability: TypeAlias = Literal[
 @final
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """Where the filler goes in rows of unequal lengths, and whether a mask tells the engine."""
+    """Where the filler goes in rows of unequal lengths.
+
+    Attributes:
+        side: the side of each row that is filled up.
+        masked: whether a mask tells the engine which tokens are filler.
+        filler: the token that is put there; with a mask it may be any.
+    """
 
     side: Literal["left", "right"]
     masked: bool
+    filler: int = PAD
 
 
 @final

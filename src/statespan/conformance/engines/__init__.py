@@ -1,5 +1,5 @@
 """The engines that the kit knows, a file each."""
 
-from statespan.conformance.engines import accelerated, extended, transformers
+from statespan.conformance.engines import accelerated, extended, statespan, transformers
 
-__all__ = ["accelerated", "extended", "transformers"]
+__all__ = ["accelerated", "extended", "statespan", "transformers"]

@@ -13,10 +13,10 @@ from statespan.training import PAD
 __all__ = ["padded", "unpadded"]
 
 
-def padded(rows: Sequence[Tokens], side: str) -> tuple[Tensor, Tensor]:
+def padded(rows: Sequence[Tokens], side: str, filler: int = PAD) -> tuple[Tensor, Tensor]:
     """Return token ids and which of them are no filler, both [row, time]."""
     length = max(map(len, rows))
-    ids = torch.full((len(rows), length), PAD)
+    ids = torch.full((len(rows), length), filler)
     mask = torch.zeros(len(rows), length, dtype=torch.bool)
     for number, row in enumerate(rows):
         place = slice(length - len(row), length) if side == "left" else slice(len(row))

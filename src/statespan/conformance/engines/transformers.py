@@ -96,7 +96,7 @@ class TransformersRunner(Runner):
 
     def score(self, rows: Sequence[Tokens], *, padding: Padding | None = None) -> list[Scores]:
         padding = padding or Padding("right", masked=True)
-        ids, mask = padded(rows, padding.side)
+        ids, mask = padded(rows, padding.side, padding.filler)
         logits = self.forward(ids, use_cache=False, **self._padding(mask, padding))["logits"]
         return unpadded(logits, mask)
 
@@ -182,7 +182,7 @@ class TransformersSession(Session):
 
     def feed(self, pieces: Sequence[Tokens], *, padding: Padding | None = None) -> list[Scores]:
         padding = padding or Padding("left", masked=True)
-        ids, mask = padded(pieces, padding.side)
+        ids, mask = padded(pieces, padding.side, padding.filler)
         told = mask if padding.masked else torch.ones_like(mask)
         self.mask = torch.cat((self.mask, told), dim=1)
         arguments = {self.runner.cache_name: self.cache, "use_cache": True}

@@ -39,12 +39,13 @@ def prefix_reuse(checkpoint: Checkpoint, rng: Random) -> Trials:
     promise="A session that is taken back to its first tokens has forgotten the later ones.",
 )
 def rollback(checkpoint: Checkpoint, rng: Random) -> Trials:
-    """Yield a row that is read, taken back by one, two and five tokens, and read on otherwise."""
+    """Yield a row and a draft of one, two or five tokens, which is taken back for others."""
     for back in (1, 2, 5):
         row = checkpoint.draw(PREFIX + back, rng=rng)
         other = checkpoint.go_on(row[:PREFIX], PREFIX + SUFFIX, rng=rng)
         feeds = [Feed((other[place : place + 1],)) for place in range(PREFIX, PREFIX + SUFFIX)]
-        yield f"by {back}", Trial.of(Feed((row,)), Crop(PREFIX), *feeds)
+        draft = (Feed((row[:PREFIX],)), Feed((row[PREFIX:],)))
+        yield f"by {back}", Trial.of(*draft, Crop(PREFIX), *feeds)
 
 
 @trials_of(

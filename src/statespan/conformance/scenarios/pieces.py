@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
+from dataclasses import replace
+from itertools import accumulate, pairwise, product
 from random import Random
 
 from statespan.conformance.checkpoint import Checkpoint
 from statespan.conformance.protocol import Padding, Tokens
 from statespan.conformance.scenarios.scenario import Trials, columns, draw_rows, trials_of
 from statespan.conformance.trial import Feed, Trial
+from statespan.training import PAD
 
 __all__ = [
     "chunks", "left_padded_prefill", "long_pieces", "random_chunks", "right_padded_prefill",
@@ -64,13 +66,13 @@ def random_chunks(checkpoint: Checkpoint, rng: Random) -> Trials:
 
 
 def _prefill(checkpoint: Checkpoint, rng: Random, padding: Padding) -> Trials:
-    for lengths in ((12, 5, 1), (3, 2), (33, 64)):
+    for lengths, filler in product(((12, 5, 1), (3, 2), (33, 64)), (PAD, PAD + 1)):
         rows = draw_rows(checkpoint, rng, *(length + 12 for length in lengths))
         starts = tuple(row[:length] for row, length in zip(rows, lengths, strict=True))
         rest = tuple(row[length:] for row, length in zip(rows, lengths, strict=True))
         steps = [Feed(columns(rest, place, place + 1)) for place in range(12)]
-        label = f"lengths {', '.join(map(str, lengths))}"
-        yield label, Trial.of(Feed(starts, padding=padding), *steps)
+        label = f"lengths {', '.join(map(str, lengths))}, {checkpoint.symbols[filler]}"
+        yield label, Trial.of(Feed(starts, padding=replace(padding, filler=filler)), *steps)
 
 
 @trials_of(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from random import Random
 
 from statespan.conformance.checkpoint import Checkpoint
 from statespan.conformance.protocol import Padding
 from statespan.conformance.scenarios.scenario import Trials, draw_rows, trials_of
 from statespan.conformance.trial import Packed, Score, Trial
+from statespan.training import PAD
 
 __all__ = [
     "left_filled", "left_masked", "long_whole", "packed", "right_filled", "right_masked", "unequal",
@@ -39,9 +42,18 @@ def unequal(checkpoint: Checkpoint, rng: Random) -> Trials:
 
 
 def _filled(checkpoint: Checkpoint, rng: Random, padding: Padding) -> Trials:
-    for lengths in (UNEQUAL, (9, 66), (65, 64)):
+    """Yield rows to fill up; with a mask, also with a symbol, and after nothing but filler.
+
+    Where something is promised of them, some rows begin without BOS, which would hide what was
+    read before it.
+    """
+    fillers = (PAD, PAD + 1) if padding.masked else (PAD,)
+    for lengths, filler in product((UNEQUAL, (9, 66), (65, 64)), fillers):
         rows = draw_rows(checkpoint, rng, *lengths)
-        yield f"lengths {', '.join(map(str, lengths))}", Trial.of(Score(rows, padding))
+        if checkpoint.starts_blank:
+            rows = tuple(row[number % 2 :] or row for number, row in enumerate(rows))
+        label = f"lengths {', '.join(map(str, lengths))}, {checkpoint.symbols[filler]}"
+        yield label, Trial.of(Score(rows, replace(padding, filler=filler)))
 
 
 @trials_of(
