@@ -2,9 +2,18 @@
 
 from statespan.models import (  # noqa: F401  (register themselves)
     diagonal,
+    gla,
+    hgrn2,
+    longhorn,
     lstm,
     mamba,
     mamba2,
+    mlstm,
+    retnet,
+    rg_lru,
+    rwkv6,
+    s4d,
+    signed_mamba,
     transformer,
 )
 from statespan.models.model import (

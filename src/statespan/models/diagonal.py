@@ -41,6 +41,10 @@ class DiagonalConfig(ModelConfig, frozen=True, tag="diagonal", kw_only=True):
         super().__post_init__()
         check_at_least(1, d_state=self.d_state, d_hidden=self.d_hidden)
 
+    @property
+    def family(self) -> str:
+        return "non-negative selective"
+
 
 def diagonal_scan(
     gates: Float[Tensor, "batch length channel"],

@@ -21,6 +21,10 @@ __all__ = ["LSTM", "LSTMConfig"]
 class LSTMConfig(ModelConfig, frozen=True, tag="lstm", kw_only=True):
     """Sizes of an LSTM: `d_model` cells a layer."""
 
+    @property
+    def family(self) -> str:
+        return "nonlinear recurrence"
+
 
 @MODELS.register("lstm")
 class LSTM(SequenceModel):

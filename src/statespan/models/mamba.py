@@ -59,6 +59,10 @@ class MambaConfig(ModelConfig, frozen=True, tag="mamba", kw_only=True):
         check_at_least(0, dt_rank=self.dt_rank)
 
     @property
+    def family(self) -> str:
+        return "non-negative selective"
+
+    @property
     def d_inner(self) -> int:
         """The number of channels of a layer."""
         return self.expand * self.d_model

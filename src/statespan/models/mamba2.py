@@ -43,6 +43,10 @@ class Mamba2Config(ModelConfig, frozen=True, tag="mamba2", kw_only=True):
             )
 
     @property
+    def family(self) -> str:
+        return "non-negative selective"
+
+    @property
     def d_inner(self) -> int:
         """The number of channels of a layer."""
         return self.expand * self.d_model

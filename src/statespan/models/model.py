@@ -26,6 +26,7 @@ __all__ = [
     "build_model",
     "check_at_least",
     "initialize_linear",
+    "initialize_modules",
 ]
 
 LayerState: TypeAlias = tuple[Tensor, ...]
@@ -50,6 +51,11 @@ class ModelConfig(
     @property
     def max_tokens(self) -> int | None:
         """The longest sequence that the model can read, if there is one."""
+        return None
+
+    @property
+    def family(self) -> str | None:
+        """The family of `statespan.algebra.ARCHITECTURES` that the architecture is of, if any."""
         return None
 
 
@@ -150,6 +156,15 @@ class RMSNorm(nn.Module):
     def forward(self, inputs: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         """Return the normalized inputs."""
         return nn.functional.rms_norm(inputs, self.weight.shape, self.weight, self.epsilon)
+
+
+def initialize_modules(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw all linear layers and convolutions in `module` by `initialize_linear`; norms are 1."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv1d):
+            initialize_linear(part, generator)
+        elif isinstance(part, RMSNorm):
+            nn.init.ones_(part.weight)
 
 
 def initialize_linear(linear: nn.Linear | nn.Conv1d, generator: torch.Generator) -> None:

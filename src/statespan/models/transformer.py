@@ -8,9 +8,10 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import scaled_dot_product_attention
 
 from statespan.errors import ConfigError, LengthError
+from statespan.models.feed_forward import FeedForward
 from statespan.models.model import (
     MODELS,
     LayerState,
@@ -52,6 +53,10 @@ class TransformerConfig(ModelConfig, frozen=True, tag="transformer", kw_only=Tru
     @property
     def max_tokens(self) -> int | None:
         return self.max_length if self.positions == "learned" else None
+
+    @property
+    def family(self) -> str:
+        return "transformer" if self.positions == "none" else "transformer with positions"
 
 
 class Attention(nn.Module):
@@ -96,23 +101,6 @@ def _rotate(
     return tensor * cosine + torch.cat((-second, first), dim=-1) * sine
 
 
-class FeedForward(nn.Module):
-    """A gated feed-forward layer (SwiGLU)."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.d_model, config.d_feedforward, bias=False)
-        self.up_proj = nn.Linear(config.d_model, config.d_feedforward, bias=False)
-        self.down_proj = nn.Linear(config.d_feedforward, config.d_model, bias=False)
-
-    def forward(
-        self, hidden: Float[Tensor, "batch length width"]
-    ) -> Float[Tensor, "batch length width"]:
-        """Return the outputs, position by position."""
-        outputs: Tensor = self.down_proj(silu(self.gate_proj(hidden)) * self.up_proj(hidden))
-        return outputs
-
-
 class DecoderLayer(nn.Module):
     """Attention and feed-forward, each behind a norm, beside a residual stream."""
 
@@ -121,7 +109,7 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RMSNorm(config.d_model)
         self.self_attn = Attention(config)
         self.post_attention_layernorm = RMSNorm(config.d_model)
-        self.mlp = FeedForward(config)
+        self.mlp = FeedForward(config.d_model, config.d_feedforward)
 
     def forward(
         self,
