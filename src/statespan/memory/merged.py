@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from statespan.memory.attend import attend, attend_backward, merge_into
+from statespan.memory.block_kernel import attend_blocks, attend_blocks_backward, takes_blocks
 from statespan.memory.dtypes import computing_dtype
 from statespan.memory.parts import Part
 from statespan.memory.plan import Plan
@@ -41,8 +42,11 @@ class _Merged(torch.autograd.Function):
     ) -> Tensor:
         out = query.new_empty(*query.shape[:3], value.shape[3])
         lse = query.new_empty(*query.shape[:3], 1, dtype=computing_dtype(query))
-        for part in plan.parts():
+        fused = takes_blocks(query, plan)
+        for part in plan.parts(retrieved=not fused):
             _forward(part, query, key, value, out, lse, scaling)
+        if fused:
+            attend_blocks(query, key, value, plan, out, lse, scaling=scaling)
         # Through the saved tensors, so that checkpointing does not keep the blocks.
         ctx.save_for_backward(query, key, value, out, lse, plan.blocks)
         ctx.layout, ctx.shape, ctx.scaling = plan.layout, plan.shape, scaling
@@ -62,7 +66,8 @@ class _Merged(torch.autograd.Function):
             tensor.new_empty(*tensor.shape[:2], length, tensor.shape[3], dtype=dtype)
             for tensor in (key, value)
         )
-        for part in plan.parts():
+        fused = takes_blocks(query, plan)
+        for part in plan.parts(retrieved=not fused):
             logits = part.logits(ctx.scaling, query)
             changes = attend_backward(
                 part.queries.take(grad),
@@ -77,6 +82,11 @@ class _Merged(torch.autograd.Function):
             part.keys.add(of_key, changes[1], first=part.first)
             part.keys.add(of_value, changes[2], first=part.first)
             del changes, logits  # before the next part takes its memory
+        if fused:
+            every = (of_query, of_key, of_value)
+            attend_blocks_backward(
+                grad, query, key, value, plan, out, lse, every, scaling=ctx.scaling
+            )
         tokens = key.shape[2]
         gradients = (of_query, of_key[:, :, :tokens], of_value[:, :, :tokens])
         return (*(gradient.to(query.dtype) for gradient in gradients), None, None)

@@ -68,11 +68,15 @@ class Plan:
     shape: Shape
     blocks: Int[Tensor, "batch decider decision choice"] | None
 
-    def parts(self) -> Iterator[Part]:
-        """Yield the parts, the first of each query before the others of it."""
+    def parts(self, *, retrieved: bool = True) -> Iterator[Part]:
+        """Yield the parts, the first of each query before the others of it.
+
+        Without `retrieved` blocks, if something else attends to those.
+        """
         yield from self._own_chunks()
         yield from self._windows()
-        yield from self._retrieved()
+        if retrieved:
+            yield from self._retrieved()
 
     def _own_chunks(self) -> Iterator[Part]:
         lanes, chunk = self.shape.kv_heads, self.layout.chunk
