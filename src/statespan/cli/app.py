@@ -23,6 +23,7 @@ from statespan.cli import (
     pretrain,
     probe,
     refute,
+    report,
 )
 from statespan.errors import StatespanError
 
@@ -46,6 +47,7 @@ app.command("extract")(refute.extract)
 app.command("pretrain")(pretrain.pretrain)
 app.command("extend")(extend.extend)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 
 

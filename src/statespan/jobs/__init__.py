@@ -9,6 +9,7 @@ from statespan.jobs.pretrain import PretrainResult, pretrain, resume_pretrain
 from statespan.jobs.pretrain_config import MeasurementConfig, PretrainConfig, pretrain_config
 from statespan.jobs.probe import ProbeResult, probe, resume_probe
 from statespan.jobs.probe_config import EvaluationConfig, ProbeConfig, is_sweep, probe_config
+from statespan.jobs.report import ReportResult, report
 from statespan.jobs.sweep import SweepResult, resume_sweep, sweep
 from statespan.jobs.sweep_config import SweepConfig, sweep_config
 
@@ -23,6 +24,7 @@ __all__ = [
     "PretrainResult",
     "ProbeConfig",
     "ProbeResult",
+    "ReportResult",
     "SweepConfig",
     "SweepResult",
     "default_extension",
@@ -36,6 +38,7 @@ __all__ = [
     "pretrain_config",
     "probe",
     "probe_config",
+    "report",
     "resume_evaluate",
     "resume_extend",
     "resume_pretrain",

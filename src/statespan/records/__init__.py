@@ -28,6 +28,7 @@ from statespan.records.records import (
 from statespan.records.retrievals import RetrievalRecord
 from statespan.records.run_directory import RunDirectory
 from statespan.records.storage import read_bytes, write_atomically
+from statespan.records.verdicts import VerdictRecord
 
 __all__ = [
     "BinRecord",
@@ -52,6 +53,7 @@ __all__ = [
     "RunRecord",
     "TokensRecord",
     "TrainingRecord",
+    "VerdictRecord",
     "read_bytes",
     "read_toml",
     "to_struct",

@@ -9,6 +9,7 @@ import msgspec
 from statespan.records.evaluations import EvaluationRecord
 from statespan.records.extensions import ExtensionRecord
 from statespan.records.retrievals import RetrievalRecord
+from statespan.records.verdicts import VerdictRecord
 
 __all__ = [
     "BinRecord",
@@ -210,4 +211,5 @@ Record: TypeAlias = (
     | EvaluationRecord
     | RetrievalRecord
     | ExtensionRecord
+    | VerdictRecord
 )

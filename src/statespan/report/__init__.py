@@ -7,6 +7,8 @@ from statespan.report.evaluation_tables import (
     evaluation_table,
     ruler_average,
 )
+from statespan.report.matrix import Matrix, build_matrix
+from statespan.report.page import Source, report_page
 from statespan.report.plots import draw_accuracy
 from statespan.report.retrieval_plots import draw_retrievals
 from statespan.report.tables import (
@@ -18,7 +20,10 @@ from statespan.report.tables import (
 )
 
 __all__ = [
+    "Matrix",
+    "Source",
     "bin_table",
+    "build_matrix",
     "draw_accuracy",
     "draw_perplexity",
     "draw_recall",
@@ -29,6 +34,7 @@ __all__ = [
     "evaluation_table",
     "median_bins",
     "recognition_lines",
+    "report_page",
     "ruler_average",
     "summary_line",
     "sweep_table",

@@ -1,0 +1,104 @@
+"""Theory beside measurement: languages by architectures, and where the two disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final
+
+from statespan.records import BinRecord, Record, RunRecord, VerdictRecord
+from statespan.report.tables import percent
+
+__all__ = ["Cell", "Matrix", "Row", "build_matrix"]
+
+Kind: TypeAlias = Literal["agree", "unlearned", "short", "open"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is known of one language and one architecture.
+
+    Attributes:
+        kind: "agree"; "unlearned", where the theory says yes and no run learned it; "short", where
+            it says no and a run is right on every word that it was tested on; "open", where one of
+            the two is not known.
+        verdict: the theory's word.
+        statement: the theorem.
+        accuracy: of the best run in its furthest bin, in percent; empty if there is none.
+        target: which run that is; None if there is none.
+    """
+
+    kind: Kind
+    verdict: str
+    statement: str
+    accuracy: str = ""
+    target: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The cells of one language."""
+
+    language: str
+    cells: list[Cell]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The architectures, and a row a language."""
+
+    models: list[str]
+    rows: list[Row]
+
+
+_Best: TypeAlias = tuple[float, str]
+"""Accuracy in the furthest bin, and the run."""
+
+
+def build_matrix(
+    probes: Sequence[tuple[str, Sequence[Record]]], verdicts: Sequence[VerdictRecord]
+) -> Matrix | None:
+    """Return the matrix of some probes, each a name and its records; None if there are none.
+
+    Of several probes of one language and one architecture the best is shown: theory is about what
+    weights exist.
+    """
+    best: dict[tuple[str, str], _Best] = {}
+    for name, records in probes:
+        run = next((record for record in records if isinstance(record, RunRecord)), None)
+        bins = [record for record in records if isinstance(record, BinRecord)]
+        if run is None or not bins:
+            continue
+        found = (bins[-1].accuracy, name)
+        key = (run.language, run.model)
+        if key not in best or found[0] > best[key][0]:
+            best[key] = found
+    if not best:
+        return None
+    said = {(record.language, record.model): record for record in verdicts}
+    keys = best.keys() | said.keys()
+    models = sorted({model for _, model in keys})
+    return Matrix(
+        models,
+        [
+            Row(name, [_cell(best.get((name, model)), said.get((name, model))) for model in models])
+            for name in sorted({language for language, _ in keys})
+        ],
+    )
+
+
+def _cell(best: _Best | None, said: VerdictRecord | None) -> Cell:
+    verdict = "–" if said is None else said.verdict
+    statement = "" if said is None else f"{said.theorem}: {said.statement}"
+    if best is None:
+        return Cell("open", verdict, statement)
+    accuracy, target = best
+    kind: Kind = "open"
+    if verdict in {"yes", "no"}:
+        is_learned = accuracy == 100
+        disagrees: Kind = "short" if is_learned else "unlearned"
+        kind = "agree" if is_learned == (verdict == "yes") else disagrees
+    return Cell(kind, verdict, statement, percent(accuracy), target)

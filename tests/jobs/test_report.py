@@ -1,0 +1,78 @@
+"""A report gathers runs where they lie, and tells what it cannot read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from statespan.errors import InputError, StorageError
+from statespan.jobs import probe, probe_config, report, sweep, sweep_config
+from statespan.jobs.report import _verdicts
+from statespan.report import Source
+
+TABLE = {
+    "language": "(aa)*",
+    "model": {"name": "lstm", "layers": 1, "d_model": 8},
+    "data": {"bins": [[2, 8], [10, 12]], "train_words": 10, "test_words": 4},
+    "training": {"steps": 1},
+    "evaluation": {"curve_lengths": 2, "negatives": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    probe(probe_config(TABLE), folder / "one")
+    sweep(sweep_config({**TABLE, "seed": [0, 1]}), folder / "many", processes=1)
+    return folder
+
+
+def test_runs_are_found_in_folders_and_files(runs: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    whole = report([runs], page)
+    assert (whole.page, whole.unfinished) == (page, [])
+    text = page.read_text("utf-8")
+    assert f"statespan probe {runs / 'one' / 'config.toml'}" in text
+    assert f"statespan report {runs} --out {page}" in text.replace("&#39;", "'")
+    assert report([runs / "one", runs / "one"], page).runs == 1
+    records = runs / "one" / "records.jsonl"
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    (loose / "mine.jsonl").write_bytes(records.read_bytes())
+    assert report([loose], page).runs == report([loose / "mine.jsonl"], page).runs == 1
+    assert "mine" in page.read_text("utf-8")
+    assert whole.runs >= 2
+
+
+def test_the_theory_stands_beside_the_measurement(runs: Path) -> None:
+    from statespan.records import RunDirectory
+
+    records = runs / "one" / "records.jsonl"
+    read = RunDirectory(records.parent).read_records(records.name)
+    verdicts = list(_verdicts([(records, Source("one", "", read))]))
+    assert [(v.language, v.model, v.verdict) for v in verdicts] == [("(aa)*", "lstm", "yes")]
+
+
+def test_what_is_not_finished_is_named(runs: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "config.toml").write_bytes((runs / "one" / "config.toml").read_bytes())
+    result = report([runs / "one", begun], tmp_path / "page.html")
+    assert (result.runs, result.unfinished) == (1, [begun])
+    with pytest.raises(InputError, match=rf"no finished run in .*: {begun} is not finished"):
+        report([begun], tmp_path / "none.html")
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_wrong_places_and_records_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no run"):
+        report([tmp_path / "absent"], tmp_path / "page.html")
+    with pytest.raises(InputError, match="no finished run"):
+        report([tmp_path], tmp_path / "page.html")
+    older = tmp_path / "older.jsonl"
+    older.write_text(json.dumps({"kind": "bin", "lower": 1}) + "\n")
+    with pytest.raises(StorageError, match=r"older\.jsonl"):
+        report([older], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
