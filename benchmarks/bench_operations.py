@@ -41,7 +41,7 @@ import statespan
 from statespan.models import build_model
 from statespan.models.mamba import MambaConfig
 from statespan.models.ops import selective_scan
-from statespan.models.ops.native import kernel_level
+from statespan.native import kernel_level
 
 VOCAB = 8
 TRAINING = (

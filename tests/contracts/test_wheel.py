@@ -47,7 +47,7 @@ def kernel_level(package: Path) -> str:
     """Return what the package in this folder says of its kernels, after it has used them."""
     code = (
         "import torch; from statespan.models.ops import selective_scan as scan;"
-        "from statespan.models.ops.native import kernel_level; ones = torch.ones(1, 3, 1);"
+        "from statespan.native import kernel_level; ones = torch.ones(1, 3, 1);"
         "assert scan(ones, ones, torch.zeros(1, 1), ones, ones)[1] == 3; print(kernel_level())"
     )
     environment = {**os.environ, "PYTHONPATH": str(package)}

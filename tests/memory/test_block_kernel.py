@@ -10,7 +10,7 @@ from torch import Tensor
 
 from statespan.memory import SpanAttention, span_attention
 from statespan.memory import block_kernel as kernel_module
-from statespan.models.ops.native import kernel_level, torch_only
+from statespan.native import kernel_level, torch_only
 from tests.memory.attentions import assert_close, draw, expected, span, with_gradients
 
 pytestmark = pytest.mark.skipif(kernel_level() is None, reason="there are no compiled kernels")

@@ -74,7 +74,7 @@ def _version(package: str) -> str | None:
 def _operations() -> dict[str, Any]:
     import os
 
-    from statespan.models.ops.native import kernel_level
+    from statespan.native import kernel_level
 
     try:
         level = kernel_level()

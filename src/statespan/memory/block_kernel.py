@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from statespan.memory.plan import Plan
-from statespan.models.ops.native import call, float_bits, is_native, num_parts, num_threads
+from statespan.native import call, float_bits, is_native, num_parts, num_threads
 
 __all__ = ["attend_blocks", "attend_blocks_backward", "takes_blocks"]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from statespan.models.ops import diagonal_recurrence
-from statespan.models.ops.native import kernel_level, torch_only
 from statespan.models.ops.reference import reference_diagonal_recurrence
+from statespan.native import kernel_level, torch_only
 from tests.models.ops.operations import Draw, assert_close, draw_from
 
 both_means = pytest.mark.parametrize("means", ["kernel", "torch"])

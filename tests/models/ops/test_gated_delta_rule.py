@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from statespan.models.ops import gated_delta_rule
-from statespan.models.ops.native import kernel_level, torch_only
 from statespan.models.ops.reference import reference_gated_delta_rule
+from statespan.native import kernel_level, torch_only
 from tests.models.ops.operations import Arguments, assert_close, draw_from, results_and_gradients
 
 both_means = pytest.mark.parametrize("means", ["kernel", "torch"])

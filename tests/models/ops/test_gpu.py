@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from statespan.models.ops import gpu
-from statespan.models.ops.native import torch_only
+from statespan.native import torch_only
 from tests.models.ops.operations import (
     OPERATIONS,
     assert_close,

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from statespan.errors import InputError
 from statespan.models.ops import mamba_mixer
-from statespan.models.ops.native import kernel_level, torch_only
 from statespan.models.ops.reference import reference_causal_convolution, reference_selective_scan
+from statespan.native import kernel_level, torch_only
 from tests.models.ops.operations import Arguments, draw_from
 
 BATCH, WIDTH, CHANNELS, RANK, STATE, WINDOW = 3, 10, 36, 2, 5, 4
@@ -134,7 +134,7 @@ def test_threads_change_nothing_but_roundings(
     batch: int, least_work: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With fewer rows than threads these share each part of the layer, else the rows."""
-    monkeypatch.setattr("statespan.models.ops.native.LEAST_WORK", least_work)
+    monkeypatch.setattr("statespan.native.LEAST_WORK", least_work)
     over_rows = ("hidden", "initial_window", "initial_state")
     arguments = make_block(150)
     leaves = leaves_of(arguments | {name: arguments[name][:batch] for name in over_rows})

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from statespan.models.ops import has_step_kernel, mamba_mixer, mamba_step
-from statespan.models.ops.native import kernel_level
+from statespan.native import kernel_level
 from tests.models.ops.operations import draw_from
 
 needs_kernels = pytest.mark.skipif(kernel_level() is None, reason="no kernel was compiled")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from statespan.errors import InputError
 from statespan.models.ops import selective_scan
-from statespan.models.ops.native import kernel_level, torch_only
+from statespan.native import kernel_level, torch_only
 from tests.models.ops.operations import (
     BATCH,
     CHANNELS,
@@ -91,7 +91,7 @@ def test_the_number_of_threads_changes_roundings_at_most(
         for name, tensor in arguments.items()
     }
     alone = results_and_gradients(operation, wide)
-    monkeypatch.setattr("statespan.models.ops.native.LEAST_WORK", 1)
+    monkeypatch.setattr("statespan.native.LEAST_WORK", 1)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from statespan.errors import InputError
 from statespan.models.ops import state_space_dual
-from statespan.models.ops.native import kernel_level, torch_only
 from statespan.models.ops.reference import reference_state_space_dual
+from statespan.native import kernel_level, torch_only
 from tests.models.ops.operations import Arguments, assert_close, draw_from, results_and_gradients
 
 both_means = pytest.mark.parametrize("means", ["kernel", "torch"])

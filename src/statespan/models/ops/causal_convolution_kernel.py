@@ -7,8 +7,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from statespan.models.ops.native import call, contiguous, is_native, num_parts, num_threads, rows
 from statespan.models.ops.operator import rows_per_member, sum_rows
+from statespan.native import call, contiguous, is_native, num_parts, num_threads, rows
 
 __all__ = ["ConvolutionGradients", "ConvolutionKernel", "has_convolution_kernel"]
 

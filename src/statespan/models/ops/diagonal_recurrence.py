@@ -14,7 +14,6 @@ from torch import Tensor
 
 from statespan.models.ops.checks import check_documents, check_dtypes, check_shape
 from statespan.models.ops.diagonal_recurrence_torch import composite_diagonal_recurrence
-from statespan.models.ops.native import call, contiguous, is_native, num_parts, num_threads, rows
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
@@ -23,6 +22,7 @@ from statespan.models.ops.operator import (
 )
 from statespan.models.ops.starts import CHUNK
 from statespan.models.ops.tokens import token_kinds
+from statespan.native import call, contiguous, is_native, num_parts, num_threads, rows
 
 __all__ = ["diagonal_recurrence"]
 

@@ -21,7 +21,6 @@ from statespan.models.ops.checks import (
 )
 from statespan.models.ops.gated_delta_rule_torch import composite_gated_delta_rule
 from statespan.models.ops.gpu_operations import gated_delta_rule_on_gpu
-from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
@@ -30,6 +29,7 @@ from statespan.models.ops.operator import (
 )
 from statespan.models.ops.starts import num_starts
 from statespan.models.ops.tokens import token_kinds
+from statespan.native import call, contiguous, is_native, num_threads, rows
 
 __all__ = ["gated_delta_rule"]
 

@@ -20,7 +20,6 @@ from statespan.models.ops.checks import (
     computing_dtype,
 )
 from statespan.models.ops.gated_linear_attention_torch import composite_gated_linear_attention
-from statespan.models.ops.native import call, contiguous, is_native, num_threads, rows
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
@@ -29,6 +28,7 @@ from statespan.models.ops.operator import (
 )
 from statespan.models.ops.starts import CHUNK
 from statespan.models.ops.tokens import token_kinds
+from statespan.native import call, contiguous, is_native, num_threads, rows
 
 __all__ = ["gated_linear_attention"]
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from statespan.models.ops.native import is_torch_only
+from statespan.native import is_torch_only
 
 __all__ = ["GPU_KERNELS", "GPUKernel", "find_kernel", "import_kernel"]
 

@@ -8,8 +8,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from statespan.models.ops.native import call, contiguous, float_bits, num_threads
 from statespan.models.ops.selective_scan_kernel import CHUNK
+from statespan.native import call, contiguous, float_bits, num_threads
 
 __all__ = ["MixerGradients", "MixerKernel", "kept_size", "piece_length"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from statespan.models.ops.native import call, is_native
+from statespan.native import call, is_native
 
 __all__ = ["has_step_kernel", "mamba_step"]
 

@@ -22,7 +22,6 @@ from statespan.models.ops.checks import (
     computing_dtype,
 )
 from statespan.models.ops.gpu_operations import state_space_dual_on_gpu
-from statespan.models.ops.native import is_native
 from statespan.models.ops.operator import (
     Kind,
     empty_gradients,
@@ -33,6 +32,7 @@ from statespan.models.ops.starts import num_starts
 from statespan.models.ops.state_space_dual_kernel import DualKernel
 from statespan.models.ops.state_space_dual_torch import composite_state_space_dual
 from statespan.models.ops.tokens import token_kinds
+from statespan.native import is_native
 
 __all__ = ["state_space_dual"]
 

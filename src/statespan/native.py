@@ -130,7 +130,7 @@ def _library_level() -> str | None:
 
 
 def _path(level: str) -> Path:
-    return Path(__file__).parent / "kernels" / f"kernels_{level}.so"
+    return Path(__file__).parent / "models" / "ops" / "kernels" / f"kernels_{level}.so"
 
 
 @cache
