@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import torch
 
-from statespan.models import MODELS, ModelConfig, SequenceModel, build_model
+from statespan.models import MODELS, ModelConfig, SequenceModel, architecture, build_model
 
 __all__ = ["CONFIGS", "VOCAB", "draw_tokens", "make", "one_layer"]
 
@@ -31,7 +31,18 @@ SIZES: dict[str, int] = {
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "mamba": [{}, {"layers": 3, "d_model": 10, "d_state": 3, "dt_rank": 4}],
     "s4d": [{"spectrum": "complex"}, {"spectrum": "real"}],
+    "deltanet": [{"max_rate": 1}, {"max_rate": 2}],
+    "gated-deltanet": [{"max_rate": 1}, {"max_rate": 2}],
+    "deltaproduct": [{}, {"factors": 3, "gated": False}, {"factors": 1}],
     "gla": [{}, {"d_feedforward": 0}],
+    "hybrid": [
+        {"window": 4, "block": 2, "recurrent": recurrent, "sizes": sizes, "attention": attention}
+        for recurrent, sizes, attention in (
+            ("mamba", {"d_state": 4}, "full"),
+            ("deltanet", {"heads": 2}, "sliding"),
+            ("rg-lru", {}, "span"),
+        )
+    ],
     "transformer": [{"positions": name} for name in ("none", "learned", "rotary")],
 }
 
@@ -48,7 +59,9 @@ CONFIGS: dict[str, list[ModelConfig]] = {
 
 
 def one_layer(config: ModelConfig) -> ModelConfig:
-    """Return the same with one layer."""
+    """Return the same with one layer; a hybrid has two kinds of them at the least."""
+    if architecture(config) == "hybrid":
+        return config
     return msgspec.structs.replace(config, layers=1)
 
 

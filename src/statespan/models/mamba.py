@@ -223,13 +223,16 @@ class Backbone(nn.Module):
 
 
 class MixerModel(SequenceModel):
-    """A stack of mixers of one kind, between embeddings and a linear head."""
+    """A stack of mixers, between embeddings and a linear head."""
 
     def __init__(self, config: ModelConfig, *, vocab_size: int, num_outputs: int) -> None:
         super().__init__(config, vocab_size=vocab_size, num_outputs=num_outputs)
-        mixers = [self.make_mixer() for _ in range(config.layers)]
-        self.backbone = Backbone(mixers, vocab_size=vocab_size, width=config.d_model)
+        self.backbone = Backbone(self.make_mixers(), vocab_size=vocab_size, width=config.d_model)
         self.lm_head = nn.Linear(config.d_model, num_outputs, bias=False)
+
+    def make_mixers(self) -> list[Mixer]:
+        """Return the mixers of all layers, not yet initialized."""
+        return [self.make_mixer() for _ in range(self.config.layers)]
 
     @abstractmethod
     def make_mixer(self) -> Mixer:
