@@ -22,7 +22,7 @@ from statespan.training import BOS, EOS, PAD, Vocabulary
 
 __all__ = ["CompiledCheckpoint"]
 
-LONGEST_LOSS = 1_000
+LONGEST_LOSS = 200
 """The longest row, in tokens, of which it is worked out what is said once a state was lost."""
 
 HELD = {"counters": "the counts", "bounded-stack": "the brackets that are open"}

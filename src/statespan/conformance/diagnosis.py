@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, TypeAlias, final, get_args
 
 from statespan.conformance.checkpoint import Answer, Checkpoint
 from statespan.conformance.judging import Wrong, answers, is_right
@@ -21,8 +21,18 @@ from statespan.training import BOS
 
 __all__ = ["diagnose"]
 
+Kind: TypeAlias = Literal[
+    "shift", "recurrent state", "state", "everything", "last inputs of the convolution", "row",
+    "past", "token", "twice", "fact",
+]  # fmt: skip
+"""Kinds of explanation, the likeliest first; `fact` only where nothing else explains anything."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LOSSES: tuple[Lost, ...] = get_args(Lost)
 SHOWN_FACTS = 4
-LOSSES: tuple[Lost, ...] = ("recurrent state", "last inputs of the convolution", "state")
+BOUNDS = 3
+"""In how many of the last pieces of a row a loss is looked for."""
+
 LAST = 64
 """How far back a lost state is looked for, in tokens."""
 
@@ -35,28 +45,35 @@ class _Suspicion:
     `past` is what is read before the place `since`; from there on it is the row's own.
     """
 
+    kind: Kind
     claim: str
     past: Tokens
     since: int
 
 
-def diagnose(checkpoint: Checkpoint, readings: Sequence[Reading], wrong: Wrong) -> str:
-    """Return what explains the answers of the reading with the first wrong one, in words."""
-    case = _Case(checkpoint, readings, wrong)
-    shift = case.shift()
-    if shift is not None:
-        return shift
-    for place in case.bounds():
-        for lost in LOSSES:
-            if case.is_loss(place, lost):
-                return f"the {lost} before position {place} is lost{case.held(place)}"
-    for suspicion in case.suspicions():
-        if case.holds(suspicion):
-            return suspicion.claim + case.lost(suspicion)
-    history = wrong.reading.history[: wrong.position + 1]
-    for facts in checkpoint.confusions(history, wrong.got):
-        return f"one fact is wrong{_difference(checkpoint.facts(history), facts)}"
-    return "no single loss or mistaken past explains the answers"
+def diagnose(
+    checkpoint: Checkpoint,
+    cases: Sequence[tuple[Sequence[Reading], Wrong]],
+    *,
+    is_rearranged: bool = False,
+) -> str:
+    """Return what explains the first wrong answer of trials that fail, in words.
+
+    Each case is the readings of a trial and its first wrong answer; the first is the smallest
+    trial. The kind of explanation that holds in most cases is taken, the likelier of two. Where
+    sessions were copied, taken back or reordered (`is_rearranged`), the past of another is likelier
+    than a loss.
+    """
+    found = [dict(_Case(checkpoint, *case).explanations()) for case in cases]
+    kinds = {kind for explained in found for kind in explained}
+    if not kinds:
+        return "no single loss or mistaken past explains the answers"
+    likeliest: list[Kind] = ["past", "row", *KINDS] if is_rearranged else list(KINDS)
+    best = max(
+        kinds - {"fact"} or kinds,
+        key=lambda kind: (sum(kind in e for e in found), -likeliest.index(kind)),
+    )
+    return next(explained[best] for explained in found if best in explained)
 
 
 @final
@@ -72,6 +89,31 @@ class _Case:
         for reading in self._past_readings():
             start, _, got = answers(checkpoint, reading)
             self.said |= dict(enumerate(got, start))
+
+    def explanations(self) -> Iterator[tuple[Kind, str]]:
+        """Yield what explains the answers of the row: of each kind, the last one to hold first."""
+        shift = self.shift()
+        if shift is not None:
+            yield "shift", shift
+        seen: set[Kind] = set()
+        for place in self.bounds()[:BOUNDS]:
+            for lost in LOSSES:
+                if lost not in seen and self.is_loss(place, lost):
+                    seen.add(lost)
+                    yield lost, f"the {lost} before position {place} is lost{self.held(place)}"
+        for other in self.readings:
+            if other is not self.reading and self._explain(
+                self.checkpoint.expected(other.history), self.start, 0
+            ):
+                yield "row", f"it answers for {self._name(other)}"
+                break
+        for suspicion in self.suspicions():
+            if suspicion.kind not in seen and self.holds(suspicion):
+                seen.add(suspicion.kind)
+                yield suspicion.kind, suspicion.claim + self.lost(suspicion)
+        history = self.history[: self.wrong.position + 1]
+        for facts in self.checkpoint.confusions(history, self.wrong.got)[:1]:
+            yield "fact", f"one fact is wrong{_difference(self.checkpoint.facts(history), facts)}"
 
     def _past_readings(self) -> Iterator[Reading]:
         """Yield the readings of this row from its beginning on, itself the last."""
@@ -114,15 +156,11 @@ class _Case:
             claim = f"it goes on from what {self._name(other)} had read"
             for past in dict.fromkeys((other.history, other.history[:start])):
                 if past != history[:start]:
-                    yield _Suspicion(claim, past, start)
-        for other in self.readings:
-            if other is not self.reading and len(other.history) > position:
-                past = other.history[: position + 1]
-                yield _Suspicion(f"it answers for {self._name(other)}", past, position + 1)
+                    yield _Suspicion("past", claim, past, start)
         for place in range(max(0, start - 1), position + 1):
-            yield _Suspicion(f"the token at position {place} is lost", history[:place], place + 1)
-            twice = f"the token at position {place} is read twice"
-            yield _Suspicion(twice, history[: place + 1], place)
+            claim = f"the token at position {place} is"
+            yield _Suspicion("token", f"{claim} lost", history[:place], place + 1)
+            yield _Suspicion("twice", f"{claim} read twice", history[: place + 1], place)
         for place in range(position, max(0, position - LAST), -1):
             yield from _nothing_before(self.checkpoint, place)
 
@@ -174,8 +212,8 @@ class _Case:
 def _nothing_before(checkpoint: Checkpoint, place: int) -> Iterator[_Suspicion]:
     claim = f"all that was read before position {place} is lost"
     if checkpoint.starts_blank:
-        yield _Suspicion(claim, (), place)
-    yield _Suspicion(claim, (BOS,), place)
+        yield _Suspicion("everything", claim, (), place)
+    yield _Suspicion("everything", claim, (BOS,), place)
 
 
 def _difference(right: Mapping[str, str], wrong: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import final
+from typing import TypeAlias, final
 
 import msgspec
 
@@ -15,17 +15,19 @@ from statespan.conformance.checkpoint import Checkpoint
 from statespan.conformance.describing import describe_trial, spell
 from statespan.conformance.diagnosis import diagnose
 from statespan.conformance.findings import Finding, Report, Result
-from statespan.conformance.judging import Judged, judge_readings
+from statespan.conformance.judging import Judged, Wrong, judge_readings
 from statespan.conformance.protocol import Engine, Runner
 from statespan.conformance.recipes import Progress
 from statespan.conformance.scenarios.scenario import SCENARIOS, Scenario
 from statespan.conformance.shrinking import shrink, truncated
-from statespan.conformance.trial import Reading, Trial, run_trial
+from statespan.conformance.trial import Crop, Fork, Reading, Reorder, Trial, run_trial
 from statespan.errors import EngineError, InputError, UnsupportedError
 
 __all__ = ["run_kit", "run_scenario", "scenario_names"]
 
 SHOWN = 40
+EVIDENCE = 4
+"""How many failing trials are asked for an explanation, beside the smallest one."""
 
 
 def scenario_names(*, thorough: bool = False) -> list[str]:
@@ -124,6 +126,10 @@ class _Outcome:
     judged: Judged
 
 
+_Failure: TypeAlias = tuple[str, Trial, _Outcome | Exception]
+"""What tells a trial from the others of its scenario, itself, and what came out of it."""
+
+
 @final
 class _Run:
     """One scenario on one checkpoint."""
@@ -135,8 +141,7 @@ class _Run:
         """Return what came out of all trials; the first that fails is shrunk."""
         rng = Random(f"{seed} {self.scenario.name} {self.checkpoint.name}")
         positions, wrong, margin = 0, 0, math.inf
-        failed: list[str] = []
-        finding: Finding | None = None
+        failed: list[_Failure] = []
         for variant, trial in self.scenario.trials(self.checkpoint, rng):
             outcome = self._outcome(trial)
             if not isinstance(outcome, Exception):
@@ -145,17 +150,16 @@ class _Run:
                 margin = min(margin, judged.margin)
                 if judged.first is None:
                     continue
-            failed.append(variant)
-            finding = finding or self._find(variant, trial, outcome)
+            failed.append((variant, trial, outcome))
         return _result(
             self.scenario,
             self.checkpoint,
             status="fault" if failed else "passed",
             positions=positions,
             wrong=wrong,
-            failed=failed,
+            failed=[variant for variant, _, _ in failed],
             margin=margin if not failed and math.isfinite(margin) else None,
-            finding=finding,
+            finding=self._find(failed) if failed else None,
         )
 
     def _outcome(self, trial: Trial) -> _Outcome | Exception:
@@ -181,7 +185,9 @@ class _Run:
             return False
         return isinstance(outcome, _Outcome) and outcome.judged.first is not None
 
-    def _find(self, variant: str, trial: Trial, outcome: _Outcome | Exception) -> Finding:
+    def _find(self, failed: Sequence[_Failure]) -> Finding:
+        """Return the smallest input that shows the first failure, explained by the first few."""
+        variant, trial, outcome = failed[0]
         symbols = self.checkpoint.symbols
         if isinstance(outcome, _Outcome) and outcome.judged.first is not None:
             wrong = outcome.judged.first
@@ -196,6 +202,7 @@ class _Run:
             gone = "the fault did not show again on the same input"
             return Finding(variant=variant, steps=steps, forgotten=gone)
         wrong = outcome.judged.first
+        outcomes = [outcome, *(other for _, _, other in failed[:EVIDENCE])]
         return Finding(
             variant=variant,
             steps=steps,
@@ -206,5 +213,21 @@ class _Run:
             read=spell(wrong.reading.history[: wrong.position + 1][-SHOWN:], symbols),
             expected=spell(sorted(wrong.expected), symbols),
             got=spell(sorted(wrong.got), symbols),
-            forgotten=diagnose(self.checkpoint, outcome.readings, wrong),
+            forgotten=diagnose(
+                self.checkpoint, _cases(outcomes), is_rearranged=_is_rearranged(failed[0][1])
+            ),
         )
+
+
+def _cases(outcomes: Sequence[_Outcome | Exception]) -> list[tuple[list[Reading], Wrong]]:
+    """Return the readings and the first wrong answer of those that have one."""
+    return [
+        (outcome.readings, outcome.judged.first)
+        for outcome in outcomes
+        if isinstance(outcome, _Outcome) and outcome.judged.first is not None
+    ]
+
+
+def _is_rearranged(trial: Trial) -> bool:
+    """Return whether a trial copies sessions, takes them back or reorders them."""
+    return any(isinstance(step, Fork | Crop | Reorder) for lane in trial.lanes for step in lane)

@@ -13,7 +13,7 @@ from statespan.conformance.protocol import Tokens
 
 __all__ = ["Lost", "logits_after_loss"]
 
-Lost: TypeAlias = Literal["recurrent state", "last inputs of the convolution", "state"]
+Lost: TypeAlias = Literal["recurrent state", "state", "last inputs of the convolution"]
 """Which part of what a layer keeps is lost; `state` is all of it."""
 
 

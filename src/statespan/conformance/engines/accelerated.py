@@ -8,12 +8,18 @@ from typing import final
 
 from transformers import PreTrainedModel
 
-from statespan.conformance.checkpoint import Checkpoint
 from statespan.conformance.engines.transformers import TransformersEngine, TransformersRunner
-from statespan.conformance.protocol import ENGINES, Runner
+from statespan.conformance.protocol import ENGINES
 from statespan.pretrained import accelerate
 
 __all__ = ["AcceleratedEngine"]
+
+
+@final
+class _Runner(TransformersRunner):
+    """An accelerated model, which keeps packed documents apart by their numbers."""
+
+    packs_by_numbers = True
 
 
 @final
@@ -22,23 +28,14 @@ class AcceleratedEngine(TransformersEngine):
     """`transformers` on the CPU, with its mixers on the operations of this package."""
 
     name = "accelerated"
+    runner = _Runner
 
     @property
     def version(self) -> str:  # type: ignore[override]
         """The releases of this package, `transformers` and torch."""
         return f"statespan {version('statespan')}, transformers {super().version}"
 
-    def load(self, checkpoint: Checkpoint) -> Runner:
-        return _Runner(self.load_model(checkpoint.folder))
-
     def load_model(self, folder: Path) -> PreTrainedModel:
         model = super().load_model(folder)
         accelerate(model)
         return model
-
-
-@final
-class _Runner(TransformersRunner):
-    """An accelerated model, which keeps packed documents apart by their numbers."""
-
-    packs_by_numbers = True

@@ -47,33 +47,6 @@ ABILITIES: frozenset[Ability] = frozenset({
 })  # fmt: skip
 
 
-@ENGINES.register("transformers")
-class TransformersEngine(Engine):
-    """`transformers` on the CPU, called as its documentation says."""
-
-    name = "transformers"
-    disclaimed = DISCLAIMED
-
-    @property
-    def version(self) -> str:  # type: ignore[override]
-        """The releases of `transformers` and torch."""
-        return f"{version('transformers')}, torch {version('torch')}"
-
-    def load(self, checkpoint: Checkpoint) -> Runner:
-        return TransformersRunner(self.load_model(checkpoint.folder))
-
-    def load_model(self, folder: Path) -> PreTrainedModel:
-        """Return the model in `folder`, in the dtype of its config.
-
-        Raises:
-            UnsupportedError: the config asks for another attention.
-        """
-        model = load_model(folder)
-        if "attention" in getattr(model.config, MARK, {}):
-            raise UnsupportedError("the config asks for an attention of statespan.memory.")
-        return model
-
-
 class TransformersRunner(Runner):
     """A model of `transformers`, called by its public methods alone."""
 
@@ -217,3 +190,31 @@ class TransformersSession(Session):
         order = torch.tensor(rows)
         self.cache.reorder_cache(order)
         self.mask = self.mask[order]
+
+
+@ENGINES.register("transformers")
+class TransformersEngine(Engine):
+    """`transformers` on the CPU, called as its documentation says."""
+
+    name = "transformers"
+    disclaimed = DISCLAIMED
+    runner: type[TransformersRunner] = TransformersRunner
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """The releases of `transformers` and torch."""
+        return f"{version('transformers')}, torch {version('torch')}"
+
+    def load(self, checkpoint: Checkpoint) -> Runner:
+        return self.runner(self.load_model(checkpoint.folder))
+
+    def load_model(self, folder: Path) -> PreTrainedModel:
+        """Return the model in `folder`, in the dtype of its config.
+
+        Raises:
+            UnsupportedError: the config asks for another attention.
+        """
+        model = load_model(folder)
+        if "attention" in getattr(model.config, MARK, {}):
+            raise UnsupportedError("the config asks for an attention of statespan.memory.")
+        return model

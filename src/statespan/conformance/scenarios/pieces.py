@@ -66,7 +66,8 @@ def random_chunks(checkpoint: Checkpoint, rng: Random) -> Trials:
 
 
 def _prefill(checkpoint: Checkpoint, rng: Random, padding: Padding) -> Trials:
-    for lengths, filler in product(((12, 5, 1), (3, 2), (33, 64)), (PAD, PAD + 1)):
+    fillers = (PAD, len(checkpoint.symbols) - 1)
+    for lengths, filler in product(((12, 5, 1), (3, 2), (33, 64)), fillers):
         rows = draw_rows(checkpoint, rng, *(length + 12 for length in lengths))
         starts = tuple(row[:length] for row, length in zip(rows, lengths, strict=True))
         rest = tuple(row[length:] for row, length in zip(rows, lengths, strict=True))

@@ -47,7 +47,7 @@ def _filled(checkpoint: Checkpoint, rng: Random, padding: Padding) -> Trials:
     Where something is promised of them, some rows begin without BOS, which would hide what was
     read before it.
     """
-    fillers = (PAD, PAD + 1) if padding.masked else (PAD,)
+    fillers = (PAD, len(checkpoint.symbols) - 1) if padding.masked else (PAD,)
     for lengths, filler in product((UNEQUAL, (9, 66), (65, 64)), fillers):
         rows = draw_rows(checkpoint, rng, *lengths)
         if checkpoint.starts_blank:
