@@ -15,6 +15,7 @@ import typer
 
 from statespan.cli import compile as compiler
 from statespan.cli import (
+    conformance,
     doctor,
     evaluate,
     extend,
@@ -41,6 +42,7 @@ app.add_typer(languages.app, name="languages")
 app.command("judge")(judge.judge)
 app.command("compile")(compiler.compile_language)
 app.command("certify")(compiler.certify)
+app.command("conformance")(conformance.conformance)
 app.command("probe")(probe.probe)
 app.command("refute")(refute.refute)
 app.command("extract")(refute.extract)

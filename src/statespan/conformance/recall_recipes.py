@@ -40,5 +40,6 @@ for _short, _dtype in (("f32", "float32"), ("bf16", "bfloat16")):
             partial(_write, dtype=_dtype, attention=_attention),
             RecallCheckpoint,
             thorough=_dtype == "bfloat16" and _name != "token-bound",
+            engines=("extended",),
         )
         RECIPES.add(_recipe.name, _recipe)

@@ -55,12 +55,14 @@ class Recipe:
         write: writes it, with what proves it, to a folder that is not there yet.
         read: opens such a folder.
         thorough: whether it is left out unless the whole kit is asked for.
+        engines: the only engines that it is for, by name; none stands for all.
     """
 
     name: str
     write: Callable[[Path], None]
     read: Callable[[Path], Checkpoint] = CompiledCheckpoint
     thorough: bool = False
+    engines: tuple[str, ...] = ()
 
 
 RECIPES: Registry[Recipe] = Registry("checkpoint", "checkpoints")
