@@ -22,6 +22,7 @@ from statespan.errors import (
     InputError,
     LengthError,
     RunDirectoryError,
+    StatespanError,
     StorageError,
     TrainingError,
     UnknownNameError,
@@ -80,6 +81,14 @@ def novel(seed: str) -> str:
 
 def run(texts: dict[str, str], path: Path, **changes: Any) -> PretrainResult:
     return pretrain(pretrain_config({**TINY, **texts, **changes}), path)
+
+
+def stop_training(steps_done: int) -> Any:
+    def stop(stage: str, done: int, *_: Any) -> None:
+        if stage == "training" and done == steps_done:
+            raise KeyboardInterrupt
+
+    return stop
 
 
 def log(path: Path) -> list[tuple[Any, ...]]:
@@ -146,12 +155,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
 ) -> None:
     whole = run(texts, tmp_path / "whole")
 
-    def stop(stage: str, done: int, *_: Any) -> None:
-        if stage == "training" and done == steps_done:
-            raise KeyboardInterrupt
-
+    config = pretrain_config({**TINY, **texts})
     with pytest.raises(KeyboardInterrupt):
-        pretrain(pretrain_config({**TINY, **texts}), tmp_path / "stopped", progress=stop)
+        pretrain(config, tmp_path / "stopped", progress=stop_training(steps_done))
     assert resume_pretrain(tmp_path / "stopped").records == whole.records
     assert log(tmp_path / "stopped") == log(tmp_path / "whole")
 
@@ -184,6 +190,44 @@ pretrain(pretrain_config({ {**TINY, **texts}!r}), Path(sys.argv[1]), progress=pr
     assert log(tmp_path / "killed") == log(tmp_path / "whole")
     for name in ("model/model.safetensors", "checkpoint.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_run_goes_on_with_the_weights_of_another(texts: dict[str, str], tmp_path: Path) -> None:
+    first = run(texts, tmp_path / "first")
+    begin = {"initialize_from": str(first.model)}
+    weights = (first.model / "model.safetensors").read_bytes()
+    same = run(texts, tmp_path / "same", **begin, training={"steps": 0})
+    assert (same.model / "model.safetensors").read_bytes() == weights
+
+    # Once begun, it looks for nothing outside its directory.
+    whole = run(texts, tmp_path / "whole", **begin)
+    config = pretrain_config({**TINY, **texts, **begin})
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "stopped", progress=stop_training(3))
+    first.model.rename(tmp_path / "moved")
+    assert resume_pretrain(tmp_path / "stopped").records == whole.records
+    assert log(tmp_path / "stopped") == log(tmp_path / "whole")
+    assert (whole.model / "model.safetensors").read_bytes() != weights
+
+
+def test_a_model_that_cannot_be_gone_on_with_is_told(texts: dict[str, str], tmp_path: Path) -> None:
+    model = run(texts, tmp_path / "first", training={"steps": 0}).model
+
+    def refused(message: str, **changes: Any) -> None:
+        with pytest.raises(StatespanError, match=message):
+            run(texts, tmp_path / "run", **{"initialize_from": str(model), **changes})
+        assert not (tmp_path / "run").exists()
+
+    refused(
+        "must be the folder of a model, got .*absent: no tokenizer.json", initialize_from="absent"
+    )
+    refused("vocab_size must be that of the model in .*, 300, got 280", vocab_size=280)
+    refused(
+        r"does not fit the model: .* is \(.*\), got \(",
+        model={**TINY["model"], "d_feedforward": 32},
+    )
+    (model / "model.safetensors").write_bytes(b"no weights")
+    refused("is no safetensors file")
 
 
 def test_a_finished_run_is_only_read(texts: dict[str, str], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pretrain"]
 
-FOLDERS = ("text", "validation")
+FOLDERS = ("text", "validation", "initialize_from")
 
 
 def pretrain(

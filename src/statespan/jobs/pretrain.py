@@ -16,10 +16,10 @@ from statespan.jobs.pretrain_stages import (
     LOG,
     TOKENIZER,
     PreparedPretraining,
+    first_files,
     prepare,
     read_texts,
     same_texts,
-    text_digests,
     train_hybrid,
 )
 from statespan.jobs.probe_stages import Progress, use_threads
@@ -33,8 +33,7 @@ from statespan.records import (
     write_atomically,
 )
 from statespan.report.pretraining import draw_pretraining
-from statespan.training import python_stream
-from statespan.training.documents import tokenizer_files, train_tokenizer
+from statespan.training.documents import tokenizer_files
 
 __all__ = ["PretrainResult", "pretrain", "resume_pretrain"]
 
@@ -69,16 +68,16 @@ def pretrain(
 
     Raises:
         RunDirectoryError: `path` is not empty.
-        InputError: a folder of text is not there, or holds what is no text to train on.
+        InputError: a folder of text is not there, or holds what is no text to train on; or there
+            is no model to go on with.
+        ConfigError: the model to go on with has other sizes.
         LengthError: no held-out document is as short as it has to be.
         TrainingError: the loss stopped being finite; the last good checkpoint is kept.
         StorageError: the disk is full, or a file cannot be written or read.
     """
     texts = read_texts(config, progress)
-    rng = python_stream(config.seed, "tokenizer")
-    tokenizer = train_tokenizer(texts.training, config.vocab_size, rng=rng)
+    tokenizer, files = first_files(config, texts)
     prepared = prepare(config, texts, tokenizer, progress)
-    files = [*tokenizer_files(tokenizer, config.context), text_digests(texts)]
     directory = RunDirectory.create(path, config, files=files)
     with directory.lock():
         return _run(prepared, directory)

@@ -33,7 +33,7 @@ def model_card(config: PretrainConfig, records: Sequence[Record]) -> str:
         f"{100 * config.mixture.prose:.0f} % of the rows are prose, from novels of "
         f"{run.characters:,} characters. The others hold synthetic documents that ask for what "
         f"stood in them ({kinds}, relative to one another).\n\n"
-        "## Recipe\n\n"
+        f"## Recipe\n\n{_beginning(config)}"
         f"{run.steps:,} steps of AdamW over {training.rows} rows, {run.tokens:,} tokens in all; "
         f"learning rate {training.learning_rate:g} ({training.schedule}, {training.warmup} steps "
         f"of warm-up), weight decay {training.weight_decay:g}. The config of the run is in "
@@ -44,6 +44,15 @@ def model_card(config: PretrainConfig, records: Sequence[Record]) -> str:
         "It is far too small to know anything, to follow instructions or to stay with a subject, "
         f"and it was never trained on more than {run.context} tokens at a time: beyond, it is not "
         "expected to find anything.\n"
+    )
+
+
+def _beginning(config: PretrainConfig) -> str:
+    if config.initialize_from is None:
+        return ""
+    return (
+        "The weights are gone on with from an earlier run, whose steps and tokens come on top, and "
+        "whose tokenizer this is. "
     )
 
 

@@ -45,6 +45,8 @@ class PretrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         seed: of all random streams (tokenizer, initialization, documents, held-out documents).
         context: the length of a row, and so of the longest document, in tokens.
         vocab_size: how many tokens the tokenizer has, which is trained on the text.
+        initialize_from: the folder of a model of these sizes that an earlier run made, whose
+            weights and tokenizer are gone on with; none: both are made anew.
     """
 
     text: str
@@ -52,6 +54,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     seed: AtLeast0 = 0
     context: Length = 512
     vocab_size: Annotated[int, msgspec.Meta(ge=FEWEST_TOKENS)] = 2048
+    initialize_from: str | None = None
     model: HybridConfig = HybridConfig()
     mixture: Mixture = Mixture()
     training: PretrainingConfig = PretrainingConfig()

@@ -11,21 +11,30 @@ from typing import Any, final
 import msgspec
 from tokenizers import Tokenizer
 
-from statespan.errors import InputError
+from statespan.errors import ConfigError, InputError
 from statespan.jobs.pretrain_config import PretrainConfig
 from statespan.jobs.pretrain_measurement import HeldOutDocuments, draw_held_out, measure_held_out
 from statespan.jobs.probe_stages import Progress
 from statespan.pretrained import accelerate
-from statespan.pretrained.hybrid import build_hybrid
+from statespan.pretrained.hybrid import build_hybrid, load_weights
 from statespan.records import HeldOutRecord, Record, RunDirectory, TokensRecord, read_bytes
-from statespan.training import checkpoint_step, torch_stream
-from statespan.training.documents import END_ID, PAD_ID, DocumentSource, Prose, read_prose
+from statespan.training import checkpoint_step, python_stream, torch_stream
+from statespan.training.documents import (
+    END_ID,
+    PAD_ID,
+    DocumentSource,
+    Prose,
+    read_prose,
+    tokenizer_files,
+    train_tokenizer,
+)
 from statespan.training.pretraining import Pretraining
 
 __all__ = [
     "TOKENIZER",
     "PreparedPretraining",
     "Texts",
+    "first_files",
     "prepare",
     "read_texts",
     "same_texts",
@@ -39,6 +48,7 @@ CHECKPOINT, LOG, TOKENIZER, DIGESTS = (
     "tokenizer.json",
     "text.json",
 )
+INITIAL, MODEL_WEIGHTS = "initial.safetensors", "model.safetensors"
 
 
 @final
@@ -127,6 +137,9 @@ def train_hybrid(prepared: PreparedPretraining, directory: RunDirectory) -> Any:
     """
     config = prepared.config
     model = _build(config, prepared.tokenizer)
+    if config.initialize_from is not None:
+        path = directory.path / INITIAL
+        load_weights(model, read_bytes(path), str(path))
     training = Pretraining(
         model,
         prepared.source,
@@ -146,6 +159,38 @@ def train_hybrid(prepared: PreparedPretraining, directory: RunDirectory) -> Any:
 
     training.run(on_record=write, on_step=_tell(config, training.done, prepared.progress))
     return model
+
+
+def first_files(config: PretrainConfig, texts: Texts) -> tuple[Tokenizer, list[tuple[str, bytes]]]:
+    """Return the tokenizer of a new run, and the files that it has from its beginning.
+
+    Raises:
+        InputError: `initialize_from` is no folder of a model and a tokenizer.
+        ConfigError: it has another vocabulary than the config says.
+        StorageError: a file cannot be read.
+    """
+    if config.initialize_from is None:
+        rng = python_stream(config.seed, "tokenizer")
+        tokenizer, weights = train_tokenizer(texts.training, config.vocab_size, rng=rng), None
+    else:
+        folder = Path(config.initialize_from)
+        for name in (TOKENIZER, MODEL_WEIGHTS):
+            if not (folder / name).is_file():
+                raise InputError(
+                    f"initialize_from must be the folder of a model, got {folder}: no {name}."
+                )
+        tokenizer = Tokenizer.from_buffer(read_bytes(folder / TOKENIZER))
+        weights = read_bytes(folder / MODEL_WEIGHTS)
+        if tokenizer.get_vocab_size() != config.vocab_size:
+            raise ConfigError(
+                f"vocab_size must be that of the model in {folder}, {tokenizer.get_vocab_size()}, "
+                f"got {config.vocab_size}."
+            )
+    files = [*tokenizer_files(tokenizer, config.context), text_digests(texts)]
+    if weights is not None:
+        load_weights(_build(config, tokenizer), weights, str(config.initialize_from))
+        files.append((INITIAL, weights))
+    return tokenizer, files
 
 
 def _build(config: PretrainConfig, tokenizer: Tokenizer) -> Any:

@@ -11,14 +11,15 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from statespan.errors import ConfigError
 from statespan.records import write_atomically
 from statespan.records.storage import storage_error
 
-__all__ = ["HybridConfig", "build_hybrid", "round_weights", "save_hybrid"]
+__all__ = ["HybridConfig", "build_hybrid", "load_weights", "round_weights", "save_hybrid"]
 
 AtLeast1: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -144,6 +145,29 @@ def _spread_delta(bias: Tensor, generator: torch.Generator) -> None:
     low, high = map(math.log, DELTA)
     delta = bias.uniform_(low, high, generator=generator).exp()
     bias.copy_(delta + torch.log(-torch.expm1(-delta)))
+
+
+@torch.no_grad()
+def load_weights(model: nn.Module, content: bytes, source: str) -> None:
+    """Put weights that `save_hybrid` wrote into a hybrid; `source` names them in an error.
+
+    Raises:
+        ConfigError: they are of no hybrid with these sizes.
+    """
+    wanted = dict(model.named_parameters())
+    try:
+        found = load(content)
+    except SafetensorError as error:
+        raise ConfigError(f"{source} is no safetensors file: {error}.") from error
+    for name in sorted(wanted.keys() | found.keys()):
+        need, came = (
+            tuple(weights[name].shape) if name in weights else "nothing"
+            for weights in (wanted, found)
+        )
+        if need != came:
+            raise ConfigError(f"{source} does not fit the model: {name} is {need}, got {came}.")
+    for name, parameter in wanted.items():
+        parameter.copy_(found[name])
 
 
 @torch.no_grad()
