@@ -12,8 +12,13 @@ from torch import Tensor
 
 from statespan.errors import ConfigError, LengthError, UnknownNameError
 from statespan.models import MODELS, ModelConfig, architecture
+from statespan.models.deltaproduct import DeltaProductConfig
+from statespan.models.gla import GLAConfig
+from statespan.models.hybrid import HybridConfig
 from statespan.models.mamba import MambaConfig
 from statespan.models.mamba2 import Mamba2Config
+from statespan.models.mamba3 import Mamba3Config
+from statespan.models.s4d import S4DConfig
 from statespan.models.transformer import TransformerConfig
 from tests.models.small_models import CONFIGS, VOCAB, draw_tokens, make
 
@@ -136,6 +141,18 @@ def test_transformers_opens_the_weights_and_gives_the_same_logits(
         (lambda: MambaConfig(d_conv=1), "d_conv must be at least 2, got 1"),
         (lambda: Mamba2Config(d_model=10, head_dim=32), "head_dim must divide"),
         (lambda: TransformerConfig(d_model=10, heads=4), "d_model must be an even multiple"),
+        (lambda: GLAConfig(d_model=10, heads=4), "d_model must be a multiple of heads"),
+        (lambda: GLAConfig(d_feedforward=-1), "d_feedforward must be at least 0, got -1"),
+        (lambda: S4DConfig(d_state=3), "d_state must be even with a complex spectrum, got 3"),
+        (lambda: Mamba3Config(d_state=3), "d_state must be even, for pairs that rotate, got 3"),
+        (lambda: Mamba3Config(head_dim=7), "head_dim must divide expand"),
+        (lambda: DeltaProductConfig(factors=0), "factors must be at least 1, got 0"),
+        (lambda: HybridConfig(every=3), "every must be at most layers"),
+        (lambda: HybridConfig(recurrent="lstm"), "layers are recurrent mixers.*got 'lstm'"),
+        (lambda: HybridConfig(recurrent="hybrid"), "layers are recurrent mixers.*got 'hybrid'"),
+        (lambda: HybridConfig(sizes={"layers": 3}), "sizes must leave layers to the hybrid"),
+        (lambda: HybridConfig(sizes={"d_stat": 3}), "unknown key 'd_stat'.*model.sizes"),
+        (lambda: HybridConfig(attention="span", block=7), "block must divide chunk"),
     ],
 )
 def test_impossible_sizes_are_refused(make_config: object, message: str) -> None:

@@ -31,7 +31,7 @@ def probe(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="mamba, mamba2, diagonal, lstm or transformer.")
+        str | None, typer.Option(help="A name in docs/architectures.md: mamba, lstm, deltanet, …")
     ] = None,
     layers: Annotated[int | None, typer.Option(help="The number of layers.")] = None,
     steps: Annotated[int | None, typer.Option(help="The number of training steps.")] = None,
