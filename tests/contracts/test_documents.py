@@ -163,6 +163,22 @@ def leaf_keys(struct: type[msgspec.Struct]) -> list[str]:
     return keys
 
 
+def test_every_architecture_is_documented_with_its_family_and_a_theorem() -> None:
+    from statespan.algebra import THEOREMS
+    from statespan.models import MODELS
+
+    text = (ROOT / "docs/architectures.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| .+ \| ([^|]+) \| `([\w-]+)` \|$", text, re.MULTILINE)
+    documented = {name: (family, theorem) for name, family, theorem in rows}
+    assert sorted(documented) == sorted(MODELS.names())
+    for name, (family, theorem) in documented.items():
+        assert family.startswith(MODELS.get(name).Config().family)
+        assert theorem in THEOREMS
+    others = re.findall(r"^\| .+ with `.+` \| .+ \| `([\w-]+)` \|$", text, re.MULTILINE)
+    assert len(others) == 3
+    assert set(others) <= set(THEOREMS)
+
+
 def test_every_language_of_the_catalogue_is_documented() -> None:
     from statespan.languages import LANGUAGES
 
