@@ -11,23 +11,33 @@ from transformers.utils import logging as transformers_logging
 __all__ = ["quiet_transformers"]
 
 
+TALKERS = {
+    "transformers.integrations.hub_kernels": "is falling back to its reference PyTorch",
+    "transformers.generation.stopping_criteria": "exceeded the model's predefined maximum length",
+}
+"""Loggers, and words of what they are kept from saying."""
+
+
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep `transformers` from showing progress bars and from asking for kernels, inside only.
+    """Keep `transformers` from showing progress bars and asking for kernels, inside only.
 
-    It asks once a process for each kernel: after a model ran in here, it asks no more.
+    Nor does it say in here that a text is longer than the model was made for. It says each of these
+    once a process: after a model ran in here, it says no more.
     """
-    kernels = logging.getLogger("transformers.integrations.hub_kernels")
+    loggers = [logging.getLogger(name) for name in TALKERS]
     showed_progress = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    kernels.addFilter(_asks_for_no_kernel)
+    for logger in loggers:
+        logger.addFilter(_is_news)
     try:
         yield
     finally:
-        kernels.removeFilter(_asks_for_no_kernel)
+        for logger in loggers:
+            logger.removeFilter(_is_news)
         if showed_progress:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _asks_for_no_kernel(record: logging.LogRecord) -> bool:
-    return "is falling back to its reference PyTorch implementation" not in record.getMessage()
+def _is_news(record: logging.LogRecord) -> bool:
+    return not any(words in record.getMessage() for words in TALKERS.values())

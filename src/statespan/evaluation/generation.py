@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from statespan.compiler.quiet import quiet_transformers
 from statespan.errors import InputError
 from statespan.evaluation.language_model import LanguageModel
 from statespan.evaluation.ruler import RULER_TASKS, RulerSample, count_found
@@ -107,9 +108,10 @@ def _generate(model: LanguageModel, samples: Sequence[RulerSample]) -> list[str]
         ]
         return torch.tensor(found, device=made.device)
 
-    made = model.model.generate(
-        tokens, attention_mask=mask, generation_config=config, stopping_criteria=[answered]
-    )
+    with quiet_transformers():  # texts longer than the model was made for are the point
+        made = model.model.generate(
+            tokens, attention_mask=mask, generation_config=config, stopping_criteria=[answered]
+        )
     return read(made)
 
 

@@ -9,6 +9,7 @@ from typing import Any, final
 
 import torch
 
+from statespan.compiler.quiet import quiet_transformers
 from statespan.errors import InputError
 
 __all__ = ["LanguageModel", "load_language_model"]
@@ -112,9 +113,10 @@ def load_language_model(
         raise InputError(f"{folder} holds no model of transformers: there is no config.json in it.")
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=DTYPES[dtype], local_files_only=True
-        )
+        with quiet_transformers():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=DTYPES[dtype], local_files_only=True
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{folder} holds no causal language model: {_first(error)}") from error
     try:
