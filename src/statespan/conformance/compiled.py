@@ -10,6 +10,7 @@ from typing import Any, final
 
 from statespan.algebra.words import access_word
 from statespan.compiler import CompiledModel
+from statespan.compiler.explain import explain
 from statespan.compiler.promise import FIRST_SYMBOL, Promise, largest_count
 from statespan.compiler.tokenizer import special_tokens
 from statespan.conformance.checkpoint import Answer, Checkpoint
@@ -70,8 +71,11 @@ class CompiledCheckpoint(Checkpoint):
 
     @property
     def explanation(self) -> str:  # type: ignore[override]
-        """What its parts remember, in words."""
-        return self.compiled.explain()
+        """What its parts remember, in words; the sizes of the weights are left out."""
+        cascade, dfa = self.compiled.cascade, self.compiled.dfa
+        if cascade is None or dfa is None:
+            return self.compiled.explain()
+        return explain(cascade, dfa, self.compiled.plan)
 
     @cached_property
     def widest(self) -> int:
