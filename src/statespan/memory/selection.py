@@ -85,16 +85,31 @@ class Selector:
         batch, heads, decisions, _ = queries.shape
         deciders = self.num_deciders(heads, kv_heads)
         with torch.autocast(queries.device.type, enabled=False):
-            mapped = self.summary.map_queries(queries.to(summaries.dtype))
             found = summaries.shape[1]
+            asking = self.asking(queries, summaries, deciders=deciders)
             if found >= deciders:
-                # Heads that share a summary and a decision are summed first, the others folded.
-                summed = torch.unflatten(mapped, 1, (found, -1)).sum(dim=2)
-                left = torch.unflatten(summed, 1, (deciders, -1)).transpose(2, 3).flatten(3)
+                # Heads that share a decision are folded.
+                left = torch.unflatten(asking, 1, (deciders, -1)).transpose(2, 3).flatten(3)
                 right = torch.unflatten(summaries, 1, (deciders, -1)).transpose(2, 3).flatten(3)
                 return left @ right.mT
-            grouped = torch.unflatten(mapped, 1, (found, -1)).flatten(2, 3) @ summaries.mT
+            grouped = torch.unflatten(asking, 1, (found, -1)).flatten(2, 3) @ summaries.mT
             return grouped.view(batch, heads, decisions, -1)
+
+    def asking(
+        self,
+        queries: Float[Tensor, "batch head decision dim"],
+        summaries: Float[Tensor, "batch summary_head block width"],
+        *,
+        deciders: int,
+    ) -> Float[Tensor, "batch asking_head decision width"]:
+        """Return what is multiplied by the summaries: for each of their heads, or each decider.
+
+        Heads that share a summary and a decision are summed.
+        """
+        mapped = self.summary.map_queries(queries.to(summaries.dtype))
+        if summaries.shape[1] < deciders:
+            return mapped
+        return torch.unflatten(mapped, 1, (summaries.shape[1], -1)).sum(dim=2)
 
     @torch.no_grad()
     def choose(

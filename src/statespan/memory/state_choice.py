@@ -22,6 +22,7 @@ from statespan.memory.state_rows import (
     positions,
 )
 from statespan.memory.state_search import indices_of_largest
+from statespan.memory.state_summaries import SummaryStore
 from statespan.memory.state_tokens import UNDONE
 
 __all__ = ["BlockStore", "Chosen"]
@@ -67,10 +68,11 @@ class BlockStore:
         self._selector, self._layout = selector, selector.layout
         self._rows, self._heads, self._kv_heads = rows, heads, kv_heads
         self._scaling, self._chooses = scaling, chooses
+        self._deciders = selector.num_deciders(heads, kv_heads)
         self._undone = max(UNDONE, selector.layout.block)
         self._queries: RowBuffer | None = None
         self._sums: RowBuffer | None = None
-        self._summaries: RowBuffer | None = None
+        self._summaries: SummaryStore | None = None
         self._scores = selector.rule.reads_scores
         self._searches = isinstance(selector.rule, TopK)
         summed = self._scores and selector.selection in ("previous", "running")
@@ -144,15 +146,15 @@ class BlockStore:
         scores = None
         if self._scores and self._summaries is not None:
             asking = query if by_token else self._asking(decision * layout.stride)
-            summaries = self._summaries.data[:, :, :past]
-            scores = self._selector.score(asking, summaries, kv_heads=self._kv_heads)
             if self._searches and isinstance(first, int) and self._past(decision) == past:
-                return self._searched(scores, decisions)
+                return self._searched(asking, decisions, past)
+            summaries = self._summaries.before(past)
+            scores = self._selector.score(asking, summaries, kv_heads=self._kv_heads)
         seen = self._selector.choose(
             scores,
             decisions[0] if isinstance(first, int) else decisions,
             num_blocks=past,
-            num_deciders=self._selector.num_deciders(self._heads, self._kv_heads),
+            num_deciders=self._deciders,
         )
         return _listed(seen.expand(self._rows, -1, -1, -1), decisions)
 
@@ -164,12 +166,20 @@ class BlockStore:
         return blocks if self._chooses else min(blocks, layout.keep_first)
 
     def _searched(
-        self, scores: Float[Tensor, "batch decider decision block"], decisions: Tensor
+        self, query: Float[Tensor, "batch head decision dim"], decisions: Tensor, past: int
     ) -> Chosen:
         """Return what the rule `"top_k"` chooses of all blocks, beside those that are kept."""
-        kept = min(self._layout.keep_first, scores.shape[3])
-        top_k = min(self._selector.top_k, scores.shape[3] - kept)
-        index = indices_of_largest(scores[..., kept:], top_k) + kept
+        assert self._summaries is not None
+        kept = min(self._layout.keep_first, past)
+        top_k = min(self._selector.top_k, past - kept)
+        index = None
+        if query.shape[2] == 1:
+            index = self._summaries.search(query, self._selector, kept, past, top_k)
+        if index is None:
+            scores = self._selector.score(
+                query, self._summaries.before(past), kv_heads=self._kv_heads
+            )
+            index = indices_of_largest(scores[..., kept:], top_k) + kept
         if kept:
             first = torch.arange(kept, device=index.device).expand(*index.shape[:3], -1)
             index = torch.cat((first, index), dim=-1)
@@ -196,14 +206,14 @@ class BlockStore:
         self._rows = len(rows)
         if self._queries is not None:
             self._queries.select(rows, end)
-        for buffer in (self._sums, self._summaries):
-            if buffer is not None:
-                buffer.select(rows, end // self._layout.block)
+        for store in (self._sums, self._summaries):
+            if store is not None:
+                store.select(rows, end // self._layout.block)
 
     def buffers(self) -> list[RowBuffer]:
         """Return all that takes memory."""
-        every = (self._queries, self._sums, self._summaries)
-        return [buffer for buffer in every if buffer is not None]
+        every = [buffer for buffer in (self._queries, self._sums) if buffer is not None]
+        return every if self._summaries is None else [*every, *self._summaries.buffers()]
 
     def _asking(self, first: Count) -> Float[Tensor, "batch head 1 dim"]:
         """Return what the decision of the stride that begins at `first` asks with."""
@@ -226,9 +236,9 @@ class BlockStore:
         self, summaries: Float[Tensor, "batch summary_head block width"], first: Count
     ) -> None:
         if self._summaries is None:
-            rows, heads, _, width = summaries.shape
-            dtype, device = summaries.dtype, summaries.device
-            self._summaries = RowBuffer(rows, heads, width, dtype=dtype, device=device)
+            self._summaries = SummaryStore(
+                summaries, deciders=self._deciders, searches=self._searches
+            )
         self._summaries.write(first, summaries)
 
     def _summed(self, query: Float[Tensor, "batch head token dim"]) -> Tensor:

@@ -1,0 +1,127 @@
+"""The search by bytes finds what the rule chooses by the summaries themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from statespan.memory import RECALL, SpanState
+from statespan.memory.rules.top_k import largest
+from statespan.memory.state_summaries import SummaryStore
+from statespan.native import kernel_level, torch_only
+from tests.memory.attentions import draw, span
+
+pytestmark = pytest.mark.skipif(kernel_level() is None, reason="there are no compiled kernels")
+
+
+def search(
+    query: Tensor, summaries: Tensor, begin: int, end: int, top_k: int, *, deciders: int
+) -> Tensor | None:
+    """Return the chosen blocks as a mask, after summaries were written in two pieces."""
+    store = SummaryStore(summaries, deciders=deciders, searches=True)
+    half = summaries.shape[2] // 2
+    store.write(0, summaries[:, :, :half])
+    store.write(half, summaries[:, :, half:])
+    selector = span(summary="key", selection="token").selector()
+    index = store.search(query, selector, begin, end, top_k)
+    if index is None:
+        return None
+    found = torch.zeros(*index.shape[:3], summaries.shape[2], dtype=torch.bool)
+    return found.scatter(-1, index, value=True)
+
+
+def expected(query: Tensor, summaries: Tensor, begin: int, end: int, top_k: int) -> Tensor:
+    """Return the same by the rule, of products in float64."""
+    keys = summaries.repeat_interleave(query.shape[1] // summaries.shape[1], dim=1).double()
+    scores = query.double() @ keys.mT
+    blocks = torch.arange(summaries.shape[2])
+    return largest(scores, ((blocks >= begin) & (blocks < end)).expand_as(scores), top_k=top_k)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_the_largest_products_are_found(data: st.DataObject) -> None:
+    blocks = data.draw(st.integers(2, 300))
+    begin = data.draw(st.integers(0, blocks - 1))
+    end = data.draw(st.integers(begin + 1, blocks))
+    top_k = data.draw(st.integers(0, min(end - begin, 20)))
+    width = data.draw(st.sampled_from([1, 3, 8, 31, 64, 100, 256]))
+    shared = data.draw(st.sampled_from([1, 2]))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
+    # Whole numbers have exact products, and equal ones, of which the first count.
+    high = data.draw(st.sampled_from([2, 40]))
+    query, summaries = (
+        torch.randint(-high, high, (2, heads, number, width), generator=generator).float()
+        for heads, number in ((4, 1), (4 // shared, blocks))
+    )
+    found = search(query, summaries, begin, end, top_k, deciders=4)
+    assert found is not None
+    assert torch.equal(found, expected(query, summaries, begin, end, top_k))
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e15])
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_the_largest_are_found_of_close_ones_of_all_sizes(scale: float, offset: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    summaries = torch.randn(1, 4, 4_000, 64, generator=generator) * 0.01 + offset
+    summaries = summaries * torch.logspace(0, 3, 4_000)[:, None] * scale
+    query = torch.randn(1, 4, 1, 64, generator=generator)
+    found = search(query, summaries, 1, 3_999, 16, deciders=4)
+    assert found is not None
+    wanted = expected(query, summaries, 1, 3_999, 16)
+    scores = (query.double() @ summaries.double().mT).masked_fill(~wanted, torch.inf)
+    if not torch.equal(found, wanted):  # only where roundings of a product decide
+        edge = scores.amin(dim=-1, keepdim=True)
+        rounding = 64 * 2**-23 * (query.abs().double() @ summaries.abs().double().mT)
+        exact = query.double() @ summaries.double().mT
+        assert ((exact >= edge - rounding) | ~found).all()
+    assert (found.sum(dim=-1) == 16).all()
+
+
+@pytest.mark.parametrize("spoiled", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_left_to_the_rule(spoiled: float) -> None:
+    query, summaries = torch.ones(1, 2, 1, 8), torch.ones(1, 2, 30, 8)
+    broken = summaries.clone()
+    broken[0, 1, 7, 3] = spoiled
+    assert search(query, broken, 0, 30, 3, deciders=2) is None
+    assert search(query.fill_(spoiled), summaries, 0, 30, 3, deciders=2) is None
+
+
+def test_a_state_decodes_as_it_does_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = span(chunk=32, block=4, top_k=3, keep_first=1,
+                  selection="token", summary="bound")  # fmt: skip
+    tensors = draw(180, dtype=torch.float32)
+    searches, inner = [], SummaryStore.search
+
+    def noted(self: SummaryStore, *arguments: object) -> Tensor | None:
+        searches.append(inner(self, *arguments))  # type: ignore[arg-type]
+        return searches[-1]
+
+    monkeypatch.setattr(SummaryStore, "search", noted)
+
+    def decode() -> Tensor:
+        state = SpanState(config)
+        state.extend(*(tensor[:, :, :100] for tensor in tensors))
+        state.reorder(torch.tensor([1, 0]))
+        steps = [tensor[[1, 0]] for tensor in tensors]
+        return torch.cat(
+            [state.extend(*(t[:, :, at : at + 1] for t in steps)) for at in range(100, 180)], dim=2
+        )
+
+    ours = decode()
+    assert sum(found is not None for found in searches) == 80
+    with torch_only():
+        torch.testing.assert_close(ours, decode())
+
+
+def test_bytes_are_kept_where_a_kernel_reads_them_only() -> None:
+    tensors = draw(2_200, batch=1, dim=64, value_dim=64, dtype=torch.float32)
+    with_bytes, without = SpanState(RECALL), SpanState(RECALL)
+    with_bytes.extend(*tensors)
+    with torch_only():
+        without.extend(*tensors)
+    more = sum(with_bytes.memory().values()) - sum(without.memory().values())
+    assert 0 < more < 0.1 * sum(without.memory().values())
