@@ -97,6 +97,19 @@ def test_long_inputs_stay_finite_with_the_default_sizes(name: str) -> None:
     assert last.isfinite().all()
 
 
+@every_model
+def test_weights_far_too_large_leave_numbers(config: ModelConfig) -> None:
+    """Gates that are exactly 0 or 1, and stabilizers far from 0, give no 0 / 0 and no 0 · ∞."""
+    model = make(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(20)
+    logits = model(draw_tokens(30)).logits
+    assert logits.isfinite().all()
+    for grad in torch.autograd.grad(logits.square().mean(), list(model.parameters())):
+        assert grad.isfinite().all()
+
+
 @pytest.fixture(scope="module")
 def data() -> LanguageData:
     return build_data(

@@ -68,8 +68,8 @@ class MLSTMMixer(LinearAttentionMixer):
             query, written, pad(value, (0, 1), value=1.0), fade[..., None].expand_as(key), memory
         )
         outputs, normalizer = torch.split(outputs, [self.head_dim, 1], dim=-1)
-        # The limit only keeps a huge negative m from making 0 / ∞ of it.
-        least = torch.exp((-now).clamp(max=80))[..., None]
+        # Below a millionth of the largest term nᵀq is rounding; the upper limit is against 0 / ∞.
+        least = torch.exp((-now).clamp(max=80)).clamp(min=1e-6)[..., None]
         last = now[:, -1] if now.shape[1] else before
         return outputs / torch.maximum(normalizer.abs(), least), (memory, last)
 

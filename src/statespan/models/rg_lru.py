@@ -25,6 +25,9 @@ __all__ = ["RGLRU", "RGLRUConfig", "RGLRUMixer"]
 SHARPNESS = 8
 """The c of equation 4."""
 
+LEAST = 1e-30
+"""What 1 - a² is where a is 1."""
+
 DECAYS = (0.9, 0.999)
 """Where a^c begins (section 2.4)."""
 
@@ -76,8 +79,9 @@ class RGLRUMixer(FedForwardMixer):
         inputs, past = causal_convolution(inputs, self.conv1d.weight[:, 0], self.conv1d.bias, past)
         recurrence, entry = torch.sigmoid(self.gates(inputs)).chunk(2, dim=-1)
         log_decay = -SHARPNESS * softplus(self.decay) * recurrence
-        # 1 - a² by expm1: near a = 1 the difference would be rounding alone.
-        scale = torch.sqrt(-torch.expm1(2 * log_decay))
+        # 1 - a² by expm1: near a = 1 the difference would be rounding alone. The root of exactly 0
+        # has no gradient.
+        scale = torch.sqrt((-torch.expm1(2 * log_decay)).clamp(min=LEAST))
         states, last = diagonal_recurrence(scale * entry * inputs, log_decay.exp(), before)
         return self.out_proj(states * gelu(branch)), (past, last)
 

@@ -84,7 +84,9 @@ class RWKV6Mixer(FedForwardMixer):
                 (self.r_proj, self.k_proj, self.v_proj), (read, key, value), strict=True
             )
         )
-        log_decay = -torch.exp(self.decay_out(torch.tanh(self.decay_in(moved))))
+        # Above 10 a decay is 0 and stays so; an exponential without end would have no gradient.
+        exponent = self.decay_out(torch.tanh(self.decay_in(moved))).clamp(max=10)
+        log_decay = -torch.exp(exponent)
         outputs, memory = _read_before(read, key, value, log_decay.view_as(key), memory)
         outputs = outputs + (read * self.bonus * key).sum(-1, keepdim=True) * value
         outputs = rearrange(self.norm(outputs), "b t h d -> b t (h d)")
