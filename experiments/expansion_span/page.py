@@ -196,7 +196,7 @@ HEAD = """\
 
 Made by `page.py` from the records in this folder; each row is `base.toml` with its file in `rows/`
 put over it, run by `run.py`. Recall is the mean of four tasks of RULER (one needle in noise, one in
-prose, one among other needles, a chain of variables), 50 samples each, in percent; with several
+prose, one among other needles, four of four), 50 samples each, in percent; with several
 seeds, ± half of their range. Beside it: the paper's mean of eleven tasks at four times the lengths.
 
 ![recall by length](recall.png)
