@@ -35,7 +35,7 @@ def test_a_fault_is_shown_and_the_exit_code_is_1(folder: str) -> None:
     assert done.exit_code == 1
     assert "FAULT: random-chunks on tomita-7-mamba-f32 (float32)" in done.stdout
     assert "1. feed session 0 with" in done.stdout
-    assert "the recurrent state before position" in done.stdout
+    assert ": the recurrent state. It held" in done.stdout
     assert "conformance: 3/3" in done.stderr
 
 

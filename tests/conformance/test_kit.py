@@ -43,11 +43,11 @@ def run(
 @pytest.mark.parametrize(
     ("scenario", "changes", "claim"),
     [
-        ("random-chunks", {"feed": faulty.drop_state}, "the state before"),
-        ("token-by-token", {"feed": faulty.drop_after_many}, "before position 5 is lost"),
+        ("random-chunks", {"feed": faulty.drop_state}, ": the state. It held"),
+        ("token-by-token", {"feed": faulty.drop_after_many}, "before position 5"),
         ("whole", {"score": faulty.shift}, "right, but one position too late"),
         ("whole", {"score": faulty.swap_rows}, "it answers for row"),
-        ("whole", {"score": faulty.lose_at_64}, "before position 64 is lost"),
+        ("whole", {"score": faulty.lose_at_64}, "before position 64"),
         ("left-padding", {"score": faulty.forget_mask}, ""),
         ("prefix-reuse", {"copy": faulty.share}, "it goes on from what"),
         ("prefix-reuse", {"copy": faulty.share_convolutions}, ""),
@@ -113,7 +113,7 @@ def test_transformers_drops_the_state_of_mamba_between_pieces(
     assert result.status == "fault"
     assert result.failed == [str(size) for size in range(2, 65)]
     assert result.finding is not None
-    assert "recurrent state before position" in result.finding.forgotten
+    assert ": the recurrent state. It held" in result.finding.forgotten
     assert len(result.finding.steps) == 2
     assert run(made, "token-by-token", "transformers", "flip-flop-mamba-f32").status == "passed"
 

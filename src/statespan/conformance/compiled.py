@@ -23,9 +23,6 @@ from statespan.training import BOS, EOS, PAD, Vocabulary
 
 __all__ = ["CompiledCheckpoint"]
 
-LONGEST_LOSS = 200
-"""The longest row, in tokens, of which it is worked out what is said once a state was lost."""
-
 HELD = {"counters": "the counts", "bounded-stack": "the brackets that are open"}
 """What a machine holds, by its kind."""
 
@@ -148,8 +145,6 @@ class CompiledCheckpoint(Checkpoint):
         return rng.choice(moves)[0]
 
     def answers_after_loss(self, tokens: Tokens, place: int, lost: Lost) -> list[Answer] | None:
-        if len(tokens) > LONGEST_LOSS:
-            return None
         logits = logits_after_loss(self.compiled.model, tokens, place, lost)
         return allowed_tokens(Scores(logits))
 

@@ -33,6 +33,9 @@ SHOWN_FACTS = 4
 BOUNDS = 3
 """In how many of the last pieces of a row a loss is looked for."""
 
+LONGEST = 200
+"""The longest row, in tokens, that explanations are worked out for."""
+
 LAST = 64
 """How far back a lost state is looked for, in tokens."""
 
@@ -60,20 +63,28 @@ def diagnose(
     """Return what explains the first wrong answer of trials that fail, in words.
 
     Each case is the readings of a trial and its first wrong answer; the first is the smallest
-    trial. The kind of explanation that holds in most cases is taken, the likelier of two. Where
+    trial. The kind of explanation that holds in most cases is taken, one that goes on to hold for
+    what the row read later before one that does not, and the likelier of two. Where
     sessions were copied, taken back or reordered (`is_rearranged`), the past of another is likelier
     than a loss.
     """
-    found = [dict(_Case(checkpoint, *case).explanations()) for case in cases]
+    found = [
+        {kind: (text, holds_on) for kind, text, holds_on in _Case(checkpoint, *case).explanations()}
+        for case in cases
+    ]
     kinds = {kind for explained in found for kind in explained}
     if not kinds:
         return "no single loss or mistaken past explains the answers"
     likeliest: list[Kind] = ["past", "row", *KINDS] if is_rearranged else list(KINDS)
     best = max(
         kinds - {"fact"} or kinds,
-        key=lambda kind: (sum(kind in e for e in found), -likeliest.index(kind)),
+        key=lambda kind: (
+            sum(kind in explained for explained in found),
+            sum(explained[kind][1] for explained in found if kind in explained),
+            -likeliest.index(kind),
+        ),
     )
-    return next(explained[best] for explained in found if best in explained)
+    return next(explained[best][0] for explained in found if best in explained)
 
 
 @final
@@ -89,31 +100,51 @@ class _Case:
         for reading in self._past_readings():
             start, _, got = answers(checkpoint, reading)
             self.said |= dict(enumerate(got, start))
+        self.longest, self.later = self.history, dict[int, Answer]()
+        is_past = True
+        for reading in self.readings:
+            goes_on = reading.lane == self.reading.lane and reading.scores is not None
+            if not is_past and goes_on and reading.history[: len(self.longest)] == self.longest:
+                start, _, got = answers(checkpoint, reading)
+                self.longest, self.later = reading.history, self.later | dict(enumerate(got, start))
+            is_past = is_past and reading is not self.reading
 
-    def explanations(self) -> Iterator[tuple[Kind, str]]:
-        """Yield what explains the answers of the row: of each kind, the last one to hold first."""
+    def explanations(self) -> Iterator[tuple[Kind, str, bool]]:
+        """Yield what explains the answers of the row, and whether it does so for later ones, too.
+
+        Of each kind, it is the one that is about the latest place.
+        """
         shift = self.shift()
         if shift is not None:
-            yield "shift", shift
+            yield "shift", shift, False
         seen: set[Kind] = set()
         for place in self.bounds()[:BOUNDS]:
             for lost in LOSSES:
-                if lost not in seen and self.is_loss(place, lost):
+                said = self.checkpoint.answers_after_loss(self.longest[:LONGEST], place, lost)
+                if lost not in seen and said is not None and self._explain(said, place, 0):
                     seen.add(lost)
-                    yield lost, f"the {lost} before position {place} is lost{self.held(place)}"
+                    claim = f"what is lost before position {place}: the {lost}{self.held(place)}"
+                    yield lost, claim, self._explain_later(said, 0)
         for other in self.readings:
             if other is not self.reading and self._explain(
                 self.checkpoint.expected(other.history), self.start, 0
             ):
-                yield "row", f"it answers for {self._name(other)}"
+                yield "row", f"it answers for {self._name(other)}", False
                 break
         for suspicion in self.suspicions():
-            if suspicion.kind not in seen and self.holds(suspicion):
+            if suspicion.kind in seen:
+                continue
+            offset = len(suspicion.past) - suspicion.since
+            own = self.longest[suspicion.since :][:LONGEST]
+            told = self.checkpoint.expected(suspicion.past + own)
+            if self._explain(told, suspicion.since, offset):
                 seen.add(suspicion.kind)
-                yield suspicion.kind, suspicion.claim + self.lost(suspicion)
+                claim = suspicion.claim + self.lost(suspicion)
+                yield suspicion.kind, claim, self._explain_later(told, offset)
         history = self.history[: self.wrong.position + 1]
         for facts in self.checkpoint.confusions(history, self.wrong.got)[:1]:
-            yield "fact", f"one fact is wrong{_difference(self.checkpoint.facts(history), facts)}"
+            difference = _difference(self.checkpoint.facts(history), facts)
+            yield "fact", f"one fact is wrong{difference}", False
 
     def _past_readings(self) -> Iterator[Reading]:
         """Yield the readings of this row from its beginning on, itself the last."""
@@ -171,20 +202,9 @@ class _Case:
         row = "the same row" if other.row == self.reading.row else f"row {other.row}"
         return row if other.step == self.reading.step else f"{row} in step {other.step}"
 
-    def holds(self, suspicion: _Suspicion) -> bool:
-        """Return whether a past explains every answer since it took the place of the row's own."""
-        own = self.history[suspicion.since :]
-        offset = len(suspicion.past) - suspicion.since
-        return self._explain(
-            self.checkpoint.expected(suspicion.past + own), suspicion.since, offset
-        )
-
-    def is_loss(self, place: int, lost: Lost) -> bool:
-        """Return whether a lost part of the state explains every answer since then."""
-        told = self.checkpoint.answers_after_loss(self.history, place, lost)
-        return told is not None and self._explain(told, place, 0)
-
-    def _explain(self, told: Sequence[Answer | None], since: int, offset: int) -> bool:
+    def _explain(
+        self, told: Sequence[Answer | None] | Sequence[Answer], since: int, offset: int
+    ) -> bool:
         """Return whether `told`, moved by `offset`, is what was said from position `since` on."""
         for position, said in self.said.items():
             index = position + offset
@@ -194,6 +214,11 @@ class _Case:
             if right is None or not is_right(self.reading, right, said):
                 return False
         return True
+
+    def _explain_later(self, told: Sequence[Answer | None] | Sequence[Answer], offset: int) -> bool:
+        """Return whether `told` goes on to be what was said where the row was read on."""
+        places = [place for place in self.later if place + offset < len(told)]
+        return bool(places) and all(told[n + offset] == self.later[n] for n in places)
 
     def lost(self, suspicion: _Suspicion) -> str:
         """Return which facts are others after the past that explains the answers."""

@@ -60,7 +60,8 @@ class _Runner(Runner):
     """A model of this package, which knows no mask: rows of a batch are filled on the right."""
 
     abilities: frozenset[Ability] = frozenset({
-        "score", "unequal", "unmasked", "session", "copy", "crop", "reorder", "greedy", "sampled", "threads",
+        "score", "unequal", "unmasked", "session", "copy", "crop", "reorder", "greedy", "sampled",
+        "threads",
     })  # fmt: skip
 
     def __init__(self, model: SequenceModel) -> None:

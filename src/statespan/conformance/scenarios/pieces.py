@@ -44,7 +44,7 @@ def token_by_token(checkpoint: Checkpoint, rng: Random) -> Trials:
 def chunks(checkpoint: Checkpoint, rng: Random) -> Trials:
     """Yield rows in pieces of each size from 2 to 64; the last piece is a shorter one."""
     for size in range(2, LARGEST + 1):
-        length = max(24, 2 * size + size // 2 + 1)
+        length = max(12, 2 * size + size // 2 + 1)
         rows = draw_rows(checkpoint, rng, length, length)
         bounds = [*range(0, length, size), length]
         yield str(size), _pieces(rows, bounds)
