@@ -40,7 +40,7 @@ class DeltaNetConfig(DeltaRuleConfig, frozen=True, tag="deltanet", kw_only=True)
 
 @final
 class DeltaNetMixer(LinearAttentionMixer):
-    """S_t = (I - β_t k_t kᵀ_t) S_{t-1} + β_t k_t v_tᵀ, β a sigmoid times max_rate (section 2.2)."""
+    """S_t = (I - β_t k_t kᵀ_t) S_{t-1} + β_t k_t v_tᵀ, β a sigmoid times max_rate."""
 
     def __init__(self, config: DeltaNetConfig) -> None:
         super().__init__(config, d_conv=config.d_conv)

@@ -41,7 +41,7 @@ class DeltaProductConfig(HeadsConfig, frozen=True, tag="deltaproduct", kw_only=T
 
 @final
 class DeltaProductMixer(LinearAttentionMixer):
-    """S ← (I - β k kᵀ) S + β k vᵀ, for each factor's k, v and β in turn (equation 4).
+    """S ← (I - β k kᵀ) S + β k vᵀ, for each factor's k, v and β in turn.
 
     The factors of a token are so many tokens of the gated delta rule: the state fades before the
     first of them, and is read after the last.

@@ -15,7 +15,7 @@ from statespan.models.ops import gated_linear_attention
 __all__ = ["GLA", "GLAConfig", "GLAMixer"]
 
 TEMPERATURE = 16
-"""What the logarithm of a decay is divided by (section 4.4): decays begin near 1."""
+"""What the logarithm of a decay is divided by: decays begin near 1."""
 
 
 class GLAConfig(HeadsConfig, frozen=True, tag="gla", kw_only=True):
@@ -34,7 +34,7 @@ class GLAConfig(HeadsConfig, frozen=True, tag="gla", kw_only=True):
 
 @final
 class GLAMixer(LinearAttentionMixer):
-    """S_t = diag(α_t) S_{t-1} + k_t v_tᵀ with α_t = σ(W x_t)^{1/16} (equation 3, section 4.4)."""
+    """S_t = diag(α_t) S_{t-1} + k_t v_tᵀ with α_t = σ(W x_t)^{1/16}."""
 
     def __init__(self, config: GLAConfig) -> None:
         super().__init__(config)

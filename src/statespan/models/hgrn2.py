@@ -33,7 +33,7 @@ class HGRN2Config(HeadsConfig, frozen=True, tag="hgrn2", kw_only=True):
 
 @final
 class HGRN2Mixer(LinearAttentionMixer):
-    """S_t = diag(f_t) S_{t-1} + (1 - f_t) v_tᵀ with f_t = σ(W x_t + b) (section 3.2)."""
+    """S_t = diag(f_t) S_{t-1} + (1 - f_t) v_tᵀ with f_t = σ(W x_t + b)."""
 
     def __init__(self, config: HGRN2Config) -> None:
         super().__init__(config)

@@ -26,8 +26,8 @@ class LonghornConfig(ChannelScanConfig, frozen=True, tag="longhorn", kw_only=Tru
 class LonghornMixer(ChannelScanMixer):
     """S_t = (1 - ε_t k_t²) ∘ S_{t-1} + ε_t x_t k_t with ε_t = β_t / (1 + β_t kᵀ_t k_t).
 
-    Algorithm 1: β, a sigmoid, is of each channel, k of the layer. Of the exact solution's matrix
-    I - ε k kᵀ the diagonal is kept (section 3.2), so the decays are in (0, 1].
+    β, a sigmoid, is of each channel, k of the layer. Of the exact solution's matrix
+    I - ε k kᵀ the diagonal is kept, so the decays are in (0, 1].
     """
 
     def __init__(self, config: LonghornConfig) -> None:

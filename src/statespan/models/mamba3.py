@@ -1,4 +1,4 @@
-"""Mamba-3 (arXiv:2603.15569): a complex gate by rotating keys and queries, and a trapezoidal step.
+"""Mamba-3 (Lahoti et al. 2026, arXiv:2603.15569): a gate that turns, and a trapezoidal step.
 
 In its style: single input, single output, with its normalized B and C and their biases, and without
 a convolution; angles are of each head's step times an angle of the layer.

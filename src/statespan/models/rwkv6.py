@@ -48,7 +48,7 @@ class RWKV6Config(HeadsConfig, frozen=True, tag="rwkv6", kw_only=True):
 
 @final
 class RWKV6Mixer(FedForwardMixer):
-    """S_t = diag(w_t) S_{t-1} + k_t v_tᵀ, read as (S_{t-1} + diag(u) k_t v_tᵀ)ᵀ r_t (equation 19).
+    """S_t = diag(w_t) S_{t-1} + k_t v_tᵀ, read as (S_{t-1} + diag(u) k_t v_tᵀ)ᵀ r_t.
 
     w_t = exp(-exp(w + tanh(x A) B)). The state is the last input and S.
     """

@@ -27,8 +27,8 @@ __all__ = ["S4D", "S4DConfig", "S4DMixer"]
 class S4DConfig(ModelConfig, frozen=True, tag="s4d", kw_only=True):
     """Sizes of an S4D: `d_state` real numbers a channel, d_model channels.
 
-    With the `spectrum` "complex" they are d_state / 2 complex ones, A beginning as S4D-Lin (section
-    4.2); with "real" A is real and begins as S4D-Real.
+    With the `spectrum` "complex" they are d_state / 2 complex ones and A begins as S4D-Lin; with
+    "real" A is real and begins as S4D-Real.
     """
 
     d_state: int = 16
@@ -54,7 +54,7 @@ class S4DConfig(ModelConfig, frozen=True, tag="s4d", kw_only=True):
 class S4DMixer(Mixer):
     """h_t = exp(ΔA) h_{t-1} + (exp(ΔA) - 1) / A x_t, y_t = Re(C h_t) + D x_t, then GELU and GLU.
 
-    Discretized by zero-order hold; B is 1, as C alone has all its freedom (section 3.3).
+    Discretized by zero-order hold; B is 1, as C alone has all its freedom.
     """
 
     def __init__(self, config: S4DConfig) -> None:

@@ -37,7 +37,7 @@ class SignedMambaConfig(ChannelScanConfig, frozen=True, tag="signed-mamba", kw_o
 
 @final
 class SignedMambaMixer(ChannelScanMixer):
-    """h_t = (2 exp(Δ_t A) - 1) ∘ h_{t-1} + Δ_t x_t B_t, all else as in Mamba (section 4.1)."""
+    """h_t = (2 exp(Δ_t A) - 1) ∘ h_{t-1} + Δ_t x_t B_t, all else as in Mamba."""
 
     def __init__(self, config: SignedMambaConfig) -> None:
         super().__init__(config)

@@ -42,7 +42,7 @@ def gated_linear_attention(
     *,
     documents: Int[Tensor, "batch length"] | None = None,
 ) -> tuple[Float[Tensor, "batch length head value"], Float[Tensor, "batch head key value"]]:
-    """Return the outputs and the last state of gated linear attention (Yang et al. 2023, eq. 3).
+    """Return the outputs and the last state of gated linear attention (Yang et al. 2023).
 
     S_t = diag(exp(g_t)) S_{t-1} + k_t v_tᵀ and o_t = S_tᵀ q_t, with g `log_decay`: each key has a
     decay of its own at every step. The eigenvalues are the decays, so never negative; a logarithm

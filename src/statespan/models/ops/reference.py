@@ -150,7 +150,7 @@ def reference_gated_linear_attention(
     *,
     documents: Int[Tensor, "batch length"] | None = None,
 ) -> tuple[Float[Tensor, "batch length head value"], Float[Tensor, "batch head key value"]]:
-    """Return the outputs and the last state of gated linear attention (Yang et al. 2023, eq. 3).
+    """Return the outputs and the last state of gated linear attention (Yang et al. 2023).
 
     S_t = diag(exp(g_t)) S_{t-1} + k_t v_tᵀ and o_t = S_tᵀ q_t.
     """
