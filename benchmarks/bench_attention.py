@@ -1,10 +1,11 @@
 """The attention of one layer, forward and backward: time and peak memory, by length.
 
 Full attention (PyTorch's `scaled_dot_product_attention`), a sliding window, S², span-expanded
-attention with blocks chosen by chunk, by previous chunk, running, and by token. All of a length run
-in turns; figures are medians, wall time and process time both. Where it is long, full attention
-runs with fewer heads (`--full-heads`): its cost is per head. The growth of the peak memory over a
-forward pass is that of a fresh process (Linux).
+attention with blocks chosen by chunk, by previous chunk, running, and by token, and `RECALL`. All
+of a length run in turns; figures are medians, wall time and process time both, of one run each
+beyond 16,384 tokens. Beyond 8,192, full attention runs with fewer heads (`--full-heads`, no fewer
+than threads, so that none is idle): its cost is per head. The growth of the peak memory over a
+forward pass is that of a fresh process (Linux), beyond 16,384 tokens with fewer heads for all.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from machine import describe_machine
 from torch import Tensor
 
 from statespan.memory import (
+    RECALL,
     Attention,
     FullAttention,
     ShiftedAttention,
@@ -35,6 +37,10 @@ from statespan.memory import (
 
 CHUNK, DIM = 2_048, 64
 LENGTHS = (2_048, 4_096, 8_192, 16_384, 32_768, 65_536, 131_072)
+MEMORY_LENGTHS = (4_096, 16_384, 131_072)
+ALL_HEADS, REPEATED = 8_192, 16_384
+"""Tokens up to which full attention has all heads, and up to which runs are repeated."""
+RESULTS = Path(__file__).parent / "results" / "attention.json"
 ATTENTIONS: dict[str, Attention] = {
     "full": FullAttention(),
     "sliding": SlidingAttention(CHUNK),
@@ -43,6 +49,7 @@ ATTENTIONS: dict[str, Attention] = {
     "span, previous": SpanAttention(chunk=CHUNK, selection="previous"),
     "span, running": SpanAttention(chunk=CHUNK, selection="running"),
     "span, token": SpanAttention(chunk=CHUNK, selection="token"),
+    "recall": RECALL,
 }
 """Blocks of 32, 8 of them, are the default and the paper's."""
 Row = dict[str, Any]
@@ -80,20 +87,18 @@ def step_of(config: Attention, length: int, heads: int) -> Callable[[], dict[str
 
 def time_row(length: int, names: list[str], repeats: int, heads: int, full_heads: int) -> Row:
     """Return the median milliseconds a head of each attention at one length."""
-    long = length > 32_768
+    fewer = full_heads if length > ALL_HEADS else heads
     steps = {
-        name: step_of(ATTENTIONS[name], length, full_heads if long and name == "full" else heads)
+        name: step_of(ATTENTIONS[name], length, fewer if name == "full" else heads)
         for name in names
     }
     spent: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    slow = {"full", "span, token"}
-    if not long:
+    if length <= REPEATED:
         for step in steps.values():
             step()  # the first one warms up
-    for repeat in range(repeats):
+    for _ in range(repeats if length <= REPEATED else 1):
         for name, step in steps.items():
-            if not (long and repeat and name in slow):
-                spent[name].append(step())
+            spent[name].append(step())
     times: Times = {
         name: {kind: 1e3 * statistics.median(each[kind] for each in all_) for kind in all_[0]}
         for name, all_ in spent.items()
@@ -169,10 +174,11 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=list(LENGTHS))
     parser.add_argument("--attentions", nargs="+", choices=ATTENTIONS, default=list(ATTENTIONS))
     parser.add_argument("--heads", type=int, default=8)
-    parser.add_argument("--full-heads", type=int, default=1)
+    parser.add_argument("--full-heads", type=int, default=2)
+    parser.add_argument("--memory-lengths", type=int, nargs="*", default=list(MEMORY_LENGTHS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="a JSON file for the figures")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     names = arguments.attentions
@@ -181,16 +187,18 @@ def main() -> None:
         "chunk": CHUNK, "dim": DIM, "heads": arguments.heads, "memory": [], "times": [],
     }  # fmt: skip
     for length in arguments.lengths:
-        memory = memory_row(length, names, arguments.heads, arguments.threads)
+        if length in arguments.memory_lengths:
+            few = arguments.full_heads if length > REPEATED else arguments.heads
+            memory = memory_row(length, names, few, arguments.threads)
+            results["memory"].append(memory)
+            print(json.dumps(memory), flush=True)
         times = time_row(length, names, arguments.repeats, arguments.heads, arguments.full_heads)
-        results["memory"].append(memory)
         results["times"].append(times)
         if "full" in names:
             results["break_even"] = {name: break_even(results["times"], name) for name in names}
-        print(json.dumps(memory), json.dumps(times), sep="\n", flush=True)
-        if arguments.out is not None:
-            arguments.out.parent.mkdir(exist_ok=True)
-            arguments.out.write_text(json.dumps(results, indent=2) + "\n")
+        print(json.dumps(times), flush=True)
+        arguments.out.parent.mkdir(exist_ok=True)
+        arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,34 +11,34 @@ from torch import Tensor
 from statespan.memory import RECALL, SpanState
 from statespan.memory.rules.top_k import largest
 from statespan.memory.state_summaries import SummaryStore
+from statespan.memory.summary_bytes import rounded, search
 from statespan.native import kernel_level, torch_only
 from tests.memory.attentions import draw, span
 
 pytestmark = pytest.mark.skipif(kernel_level() is None, reason="there are no compiled kernels")
 
 
-def search(
-    query: Tensor, summaries: Tensor, begin: int, end: int, top_k: int, *, deciders: int
+def found_by_bytes(
+    query: Tensor, summaries: Tensor, begin: int, ends: list[int], top_k: int
 ) -> Tensor | None:
-    """Return the chosen blocks as a mask, after summaries were written in two pieces."""
-    store = SummaryStore(summaries, deciders=deciders, searches=True)
-    half = summaries.shape[2] // 2
-    store.write(0, summaries[:, :, :half])
-    store.write(half, summaries[:, :, half:])
-    selector = span(summary="key", selection="token").selector()
-    index = store.search(query, selector, begin, end, top_k)
+    """Return the chosen blocks of each decision as a mask."""
+    index = search(
+        query, summaries, *rounded(summaries), torch.tensor(ends), keep_first=begin, top_k=top_k
+    )
     if index is None:
         return None
-    found = torch.zeros(*index.shape[:3], summaries.shape[2], dtype=torch.bool)
-    return found.scatter(-1, index, value=True)
+    found = torch.zeros(*index.shape[:3], summaries.shape[2] + 1, dtype=torch.bool)
+    return found.scatter(-1, index.long() % found.shape[3], value=True)[..., :-1]
 
 
-def expected(query: Tensor, summaries: Tensor, begin: int, end: int, top_k: int) -> Tensor:
+def expected(query: Tensor, summaries: Tensor, begin: int, ends: list[int], top_k: int) -> Tensor:
     """Return the same by the rule, of products in float64."""
     keys = summaries.repeat_interleave(query.shape[1] // summaries.shape[1], dim=1).double()
     scores = query.double() @ keys.mT
-    blocks = torch.arange(summaries.shape[2])
-    return largest(scores, ((blocks >= begin) & (blocks < end)).expand_as(scores), top_k=top_k)
+    blocks, past = torch.arange(summaries.shape[2]), torch.tensor(ends)[:, None]
+    kept = (blocks < begin) & (blocks < past)
+    candidates = ((blocks >= begin) & (blocks < past)).expand_as(scores)
+    return largest(scores, candidates, top_k=top_k) | kept
 
 
 @settings(max_examples=40)
@@ -46,8 +46,8 @@ def expected(query: Tensor, summaries: Tensor, begin: int, end: int, top_k: int)
 def test_the_largest_products_are_found(data: st.DataObject) -> None:
     blocks = data.draw(st.integers(2, 300))
     begin = data.draw(st.integers(0, blocks - 1))
-    end = data.draw(st.integers(begin + 1, blocks))
-    top_k = data.draw(st.integers(0, min(end - begin, 20)))
+    ends = data.draw(st.lists(st.integers(0, blocks), min_size=1, max_size=9))
+    top_k = data.draw(st.integers(0, 20))
     width = data.draw(st.sampled_from([1, 3, 8, 31, 64, 100, 256]))
     shared = data.draw(st.sampled_from([1, 2]))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
@@ -55,11 +55,11 @@ def test_the_largest_products_are_found(data: st.DataObject) -> None:
     high = data.draw(st.sampled_from([2, 40]))
     query, summaries = (
         torch.randint(-high, high, (2, heads, number, width), generator=generator).float()
-        for heads, number in ((4, 1), (4 // shared, blocks))
+        for heads, number in ((4, len(ends)), (4 // shared, blocks))
     )
-    found = search(query, summaries, begin, end, top_k, deciders=4)
+    found = found_by_bytes(query, summaries, begin, ends, top_k)
     assert found is not None
-    assert torch.equal(found, expected(query, summaries, begin, end, top_k))
+    assert torch.equal(found, expected(query, summaries, begin, ends, top_k))
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e15])
@@ -69,16 +69,16 @@ def test_the_largest_are_found_of_close_ones_of_all_sizes(scale: float, offset: 
     summaries = torch.randn(1, 4, 4_000, 64, generator=generator) * 0.01 + offset
     summaries = summaries * torch.logspace(0, 3, 4_000)[:, None] * scale
     query = torch.randn(1, 4, 1, 64, generator=generator)
-    found = search(query, summaries, 1, 3_999, 16, deciders=4)
+    found = found_by_bytes(query, summaries, 1, [3_999], 16)
     assert found is not None
-    wanted = expected(query, summaries, 1, 3_999, 16)
+    wanted = expected(query, summaries, 1, [3_999], 16)
     scores = (query.double() @ summaries.double().mT).masked_fill(~wanted, torch.inf)
     if not torch.equal(found, wanted):  # only where roundings of a product decide
         edge = scores.amin(dim=-1, keepdim=True)
         rounding = 64 * 2**-23 * (query.abs().double() @ summaries.abs().double().mT)
         exact = query.double() @ summaries.double().mT
         assert ((exact >= edge - rounding) | ~found).all()
-    assert (found.sum(dim=-1) == 16).all()
+    assert (found.sum(dim=-1) == 17).all()
 
 
 @pytest.mark.parametrize("spoiled", [torch.nan, torch.inf])
@@ -86,8 +86,8 @@ def test_what_is_not_finite_is_left_to_the_rule(spoiled: float) -> None:
     query, summaries = torch.ones(1, 2, 1, 8), torch.ones(1, 2, 30, 8)
     broken = summaries.clone()
     broken[0, 1, 7, 3] = spoiled
-    assert search(query, broken, 0, 30, 3, deciders=2) is None
-    assert search(query.fill_(spoiled), summaries, 0, 30, 3, deciders=2) is None
+    assert found_by_bytes(query, broken, 0, [30], 3) is None
+    assert found_by_bytes(query.fill_(spoiled), summaries, 0, [30], 3) is None
 
 
 def test_a_state_decodes_as_it_does_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 
 from statespan.memory.plan import piece_bytes
 from statespan.memory.selection import Selector, decision_queries
+from statespan.memory.summary_bytes import can_search, rounded, search
 
 __all__ = ["block_indices", "choose_blocks", "summarize_document"]
 
@@ -55,6 +56,9 @@ def choose_blocks(
         summaries = summarize_document(
             query, key, value, selector, blocks=past[-1], scaling=scaling
         )
+        found = _searched(queries, summaries, selector, past, kv_heads=kv_heads)
+        if found is not None:
+            return found
     # A score, its copy, masks and counts of the same shape are held at once.
     limit = piece_bytes(
         batch * heads * length * value.shape[3] * query.element_size(), query.device
@@ -74,6 +78,36 @@ def choose_blocks(
     width = max(piece.shape[3] for piece in pieces)
     padded = [pad(piece, (0, width - piece.shape[3]), value=-1) for piece in pieces]
     return torch.cat(padded, dim=2).expand(batch, -1, -1, -1)
+
+
+def _searched(
+    queries: Float[Tensor, "batch head decision dim"],
+    summaries: Float[Tensor, "batch summary_head block width"],
+    selector: Selector,
+    past: list[int],
+    *,
+    kv_heads: int,
+) -> Int[Tensor, "batch decider decision choice"] | None:
+    """Return the blocks that each decision sees, if a compiled kernel can search for them."""
+    deciders = selector.num_deciders(queries.shape[1], kv_heads)
+    if not can_search(summaries, selector.rule, deciders=deciders):
+        return None
+    kept = min(selector.layout.keep_first, past[-1])
+    top_k = min(selector.top_k, past[-1] - kept)
+    batch, _, decisions, _ = queries.shape
+    index = torch.empty(batch, deciders, decisions, kept + top_k, dtype=torch.int32)
+    bytes_, scales = rounded(summaries)
+    row = batch * deciders * (summaries.shape[3] + kept + top_k) * summaries.element_size()
+    number = max(piece_bytes(row * decisions, queries.device) // row, 1)
+    for begin in range(0, decisions, number):
+        here = slice(begin, begin + number)
+        asking = selector.asking(queries[:, :, here], summaries, deciders=deciders)
+        ends = torch.tensor(past[here])
+        found = search(asking, summaries, bytes_, scales, ends, keep_first=kept, top_k=top_k)
+        if found is None:
+            return None
+        index[:, :, here] = found
+    return index
 
 
 def summarize_document(

@@ -170,16 +170,15 @@ class BlockStore:
     ) -> Chosen:
         """Return what the rule `"top_k"` chooses of all blocks, beside those that are kept."""
         assert self._summaries is not None
+        if query.shape[2] == 1:
+            found = self._summaries.search(query, self._selector, past)
+            if found is not None:
+                return Chosen(decisions, found, None)
         kept = min(self._layout.keep_first, past)
         top_k = min(self._selector.top_k, past - kept)
-        index = None
-        if query.shape[2] == 1:
-            index = self._summaries.search(query, self._selector, kept, past, top_k)
-        if index is None:
-            scores = self._selector.score(
-                query, self._summaries.before(past), kv_heads=self._kv_heads
-            )
-            index = indices_of_largest(scores[..., kept:], top_k) + kept
+        summaries = self._summaries.before(past)
+        scores = self._selector.score(query, summaries, kv_heads=self._kv_heads)
+        index = indices_of_largest(scores[..., kept:], top_k) + kept
         if kept:
             first = torch.arange(kept, device=index.device).expand(*index.shape[:3], -1)
             index = torch.cat((first, index), dim=-1)
@@ -237,7 +236,7 @@ class BlockStore:
     ) -> None:
         if self._summaries is None:
             self._summaries = SummaryStore(
-                summaries, deciders=self._deciders, searches=self._searches
+                summaries, deciders=self._deciders, rule=self._selector.rule
             )
         self._summaries.write(first, summaries)
 

@@ -5,9 +5,12 @@
  * that even with it is below what `top_k` others have without it is left out. The others are
  * multiplied as floats: what is found is the `top_k` of those products, the first of equal ones.
  *
- * Layouts: query [row, decider, width]; summaries [row, found, capacity, width], as the bytes; scales
- * [row, found, capacity]; index [row, decider, top_k]. Where a number is not finite, the first index
- * of the decider is -1, and the others mean nothing.
+ * A decision sees the blocks before its end: the first `kept` of them, and those found of the others.
+ *
+ * Layouts: query [row, decider, decision, width]; summaries [row, found, capacity, width], as the
+ * bytes; scales [row, found, capacity]; ends [decision]; index [row, decider, decision, kept + top_k],
+ * whose last numbers are -1 where there are fewer blocks. Where a number is not finite, `failed` is 1,
+ * and the index means nothing.
  */
 #include <stdlib.h>
 
@@ -16,9 +19,17 @@
 typedef struct {
     const float *query, *summaries, *scales;
     const int8_t *bytes;
-    int64_t *index;
-    int64_t deciders, found, width, capacity, begin, end, top_k;
+    const int64_t *ends;
+    int32_t *index, *failed;
+    int64_t deciders, found, decisions, width, capacity, kept, top_k, slices;
 } search;
+
+/* What a task works in, and the summaries that it searches. */
+typedef struct {
+    int16_t *query;
+    float *rough, *numbers;
+    int64_t *places, first, begin, end;
+} room;
 
 /* The largest numbers so far, in falling order. */
 typedef struct {
@@ -79,19 +90,18 @@ INLINE lanes whole_products(const int16_t *query, const int8_t *bytes, int64_t t
 #endif
 }
 
-/* Rank what the products are at least, and put what they are at most into `rough`. */
-static float rank_roughly(
-    const search *s, ranking *least, float *rough, const int16_t *query, const int8_t *bytes,
-    const float *scales, float step, float error
-) {
+/* Rank what the products are at least, and put what they are at most into `rough`; return the sum. */
+static float rank_roughly(const search *s, room m, ranking *least, float step, float error) {
+    const int8_t *bytes = s->bytes + (m.first + m.begin) * s->width;
+    const float *scales = s->scales + m.first + m.begin;
     lanes sum = {0};
     float sure[LANES];
-    for (int64_t b = 0; b < s->end - s->begin; b += LANES) {
-        int64_t there = s->end - s->begin - b;
+    for (int64_t b = 0; b < m.end - m.begin; b += LANES) {
+        int64_t there = m.end - m.begin - b;
         lanes scale = load(scales + b, there);
-        lanes products = step * whole_products(query, bytes + b * s->width, there, s->width);
+        lanes products = step * whole_products(m.query, bytes + b * s->width, there, s->width);
         lanes most = scale * (products + error), lower = scale * (products - error);
-        store(rough + b, most, there);
+        store(m.rough + b, most, there);
         sum += most;
         integers among = lower > fill(least->count < least->most ? -INFINITY : least->numbers[least->most - 1]);
         if (total((lanes)(among & (integers)fill(1.0f))) == 0) continue;
@@ -102,42 +112,60 @@ static float rank_roughly(
     return total(sum);
 }
 
-static void search_task(const void *arguments, int64_t task) {
-    const search *s = arguments;
-    int64_t row = task / s->deciders, decider = task % s->deciders, number = s->end - s->begin;
-    int64_t first = (row * s->found + decider * s->found / s->deciders) * s->capacity;
-    const float *query = s->query + task * s->width, *scales = s->scales + first;
-    int64_t *places = malloc(s->top_k * sizeof *places + (s->top_k + number) * sizeof(float) + s->width * sizeof(int16_t));
-    float *numbers = (float *)(places + s->top_k), *rough = numbers + s->top_k, size = 0;
-    int16_t *rounded = (int16_t *)(rough + number);
-    float step = round_query(rounded, query, s->width);
+/* Rank the products of those that may be among the largest. */
+static void rank_exactly(const search *s, room m, const float *query, ranking *best, float edge) {
+    for (int64_t b = 0; b < m.end - m.begin; b++) {
+        if (m.rough[b] < edge) continue;
+        int64_t place = m.begin + b;
+        float exact = row_product(query, s->summaries + (m.first + place) * s->width, s->width);
+        if (is_among(best, exact)) rank(best, exact, place);
+    }
+}
+
+static void search_decision(const search *s, room m, const float *query, int32_t *index) {
+    int64_t number = m.end - m.begin, wanted = number < s->top_k ? number : s->top_k;
+    for (int64_t k = 0; k < s->kept + s->top_k; k++) index[k] = k < m.begin ? (int32_t)k : -1;
+    if (wanted <= 0) return;
+    float size = 0, step = round_query(m.query, query, s->width);
     for (int64_t j = 0; j < s->width; j++) size += fabsf(query[j]);
     /* Half a step for each byte, half a step of the query, and what floats round away. */
     float error = 0.505f * size + 64.0f * step * s->width;
-    ranking least = {numbers, places, 0, s->top_k};
-    float all = rank_roughly(
-        s, &least, rough, rounded, s->bytes + (first + s->begin) * s->width, scales + s->begin, step, error
-    );
-    int64_t *index = s->index + task * s->top_k;
-    float edge = numbers[s->top_k - 1];
-    ranking best = {numbers, places, 0, s->top_k};
-    for (int64_t b = 0; b < number; b++) {
-        if (rough[b] < edge) continue;
-        int64_t place = s->begin + b;
-        float exact = row_product(query, s->summaries + (first + place) * s->width, s->width);
-        if (is_among(&best, exact)) rank(&best, exact, place);
-    }
-    for (int64_t k = 0; k < s->top_k; k++) index[k] = places[k];
-    if (!isfinite(all) || !isfinite(step)) index[0] = -1;
-    free(places);
+    ranking least = {m.numbers, m.places, 0, wanted}, best = least;
+    float sum = rank_roughly(s, m, &least, step, error), edge = m.numbers[wanted - 1];
+    if (!isfinite(sum) || !isfinite(step)) *s->failed = 1;
+    rank_exactly(s, m, query, &best, edge);
+    for (int64_t k = 0; k < best.count; k++) index[m.begin + k] = (int32_t)m.places[k];
 }
 
-/* There are at least `top_k` blocks from `begin` to before `end`, and `top_k` is at least 1. */
+/* Some decisions of a head that decides. */
+static void search_task(const void *arguments, int64_t task) {
+    const search *s = arguments;
+    int64_t head = task / s->slices, slice = task % s->slices;
+    int64_t row = head / s->deciders, decider = head % s->deciders, bytes = s->width * sizeof(int16_t);
+    int64_t floats = s->top_k + s->capacity;
+    char *memory = malloc(s->top_k * sizeof(int64_t) + floats * sizeof(float) + bytes);
+    room m = {.places = (int64_t *)memory, .first = (row * s->found + decider * s->found / s->deciders) * s->capacity};
+    m.numbers = (float *)(m.places + s->top_k);
+    m.rough = m.numbers + s->top_k;
+    m.query = (int16_t *)(m.numbers + floats);
+    int64_t begin = s->decisions * slice / s->slices, end = s->decisions * (slice + 1) / s->slices;
+    for (int64_t d = begin; d < end; d++) {
+        int64_t at = head * s->decisions + d;
+        m.end = s->ends[d];
+        m.begin = s->kept < m.end ? s->kept : m.end;
+        search_decision(s, m, s->query + at * s->width, s->index + at * (s->kept + s->top_k));
+    }
+    free(memory);
+}
+
 void block_search(
-    const float *query, const float *summaries, const int8_t *bytes, const float *scales, int64_t *index,
-    int64_t rows, int64_t deciders, int64_t found, int64_t width, int64_t capacity, int64_t begin,
-    int64_t end, int64_t top_k, int64_t threads
+    const float *query, const float *summaries, const int8_t *bytes, const float *scales, const int64_t *ends,
+    int32_t *index, int32_t *failed, int64_t rows, int64_t deciders, int64_t found, int64_t decisions,
+    int64_t width, int64_t capacity, int64_t kept, int64_t top_k, int64_t threads
 ) {
-    search s = {query, summaries, scales, bytes, index, deciders, found, width, capacity, begin, end, top_k};
-    run_tasks(search_task, &s, rows * deciders, threads);
+    search s = {
+        query, summaries, scales, bytes, ends, index, failed, deciders, found, decisions, width, capacity, kept, top_k,
+        decisions < 8 * threads ? decisions : 8 * threads,
+    };
+    run_tasks(search_task, &s, rows * deciders * s.slices, threads);
 }
