@@ -136,6 +136,7 @@ def test_what_an_engine_lacks_is_not_passed(made: Callable[[str], Checkpoint]) -
     refused = run(made, "rollback", "transformers")
     assert refused.status == "not offered"
     assert "cannot be cropped" in refused.reason
+    assert run(made, "rollback", "transformers", "recall-llama-f32").status == "passed"
 
 
 class Absent(Engine):

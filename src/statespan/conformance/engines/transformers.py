@@ -181,7 +181,7 @@ class TransformersSession(Session):
         if not bool(self.mask.all()):
             raise UnsupportedError("rows of unequal lengths cannot be cropped.")
         try:
-            self.cache.crop(length)
+            self.cache.crop(length - self.mask.shape[1])
         except (RuntimeError, ValueError, NotImplementedError) as error:
             raise UnsupportedError(f"the cache cannot be cropped: {error}") from error
         self.mask = self.mask[:, :length]
