@@ -18,10 +18,12 @@ from statespan.conformance.findings import Result
 from statespan.conformance.judging import judge_readings
 from statespan.conformance.kit import run_kit
 from statespan.conformance.protocol import Padding
+from statespan.conformance.recall_checkpoint import make_recall_checkpoint
 from statespan.conformance.recipes import make_checkpoints
 from statespan.conformance.scenarios.scenario import SCENARIOS
 from statespan.conformance.trial import run_trial
 from statespan.errors import EngineError, InputError, UnsupportedError
+from statespan.jobs.conformance import names_for, open_engine, try_engine
 
 
 def _module(name: str) -> ModuleType:
@@ -174,6 +176,22 @@ def test_a_server_that_cannot_be_used_is_told(flip_flop: Checkpoint, fault: str)
         engine = OpenAIEngine(running.url, timeout=0.2 if fault == "takes too long" else 60)
         with pytest.raises(kind, match=message):
             engine.load(flip_flop)
+
+
+def test_a_server_is_tried_on_what_it_serves(flip_flop: Checkpoint, tmp_path: Path) -> None:
+    with server.Server(flip_flop) as running:
+        engine = open_engine(running.url)
+        assert isinstance(engine, OpenAIEngine)
+        assert names_for(engine) == [flip_flop.name]
+        report = try_engine(engine, scenarios=["greedy"], folder=flip_flop.folder.parent)
+        assert [result.status for result in report.results] == ["passed"]
+        assert (report.engine, report.version) == (running.url, "loopback")
+        named = open_engine(running.url, served=f"somewhere/{flip_flop.name}")
+        report = try_engine(named, model=flip_flop.folder, scenarios=["greedy"])
+        assert [result.status for result in report.results] == ["passed"]
+    renamed = make_recall_checkpoint(tmp_path / "renamed")
+    with server.Server(renamed) as running, pytest.raises(InputError, match="serves renamed, and"):
+        try_engine(open_engine(running.url), folder=tmp_path)
 
 
 def test_every_fault_of_the_server_is_asked_for() -> None:

@@ -23,7 +23,14 @@ from statespan.conformance.recall_checkpoint import RecallCheckpoint
 from statespan.conformance.recipes import Progress
 from statespan.errors import InputError
 
-__all__ = ["checkpoint_names", "open_checkpoint", "open_engine", "try_engine"]
+__all__ = [
+    "cache_folder",
+    "checkpoint_names",
+    "names_for",
+    "open_checkpoint",
+    "open_engine",
+    "try_engine",
+]
 
 
 def open_engine(name: str, *, served: str | None = None) -> Engine:
@@ -62,6 +69,25 @@ def checkpoint_names(engine: str, *, thorough: bool = False) -> list[str]:
     return [recipe.name for recipe in chosen if thorough or not recipe.thorough]
 
 
+def names_for(engine: Engine, *, thorough: bool = False) -> list[str]:
+    """Return the checkpoints that an engine is tried on if none is named; of a server, its own.
+
+    Raises:
+        InputError: a server serves no checkpoint of the kit under its name.
+        EngineError: it cannot be reached.
+    """
+    if not isinstance(engine, OpenAIEngine):
+        return checkpoint_names(engine.name, thorough=thorough)
+    served = engine.served()
+    names = [name for name in served if name in RECIPES]
+    if not names:
+        raise InputError(
+            f"the server {engine.name} serves {', '.join(served) or 'nothing'}, and no checkpoint "
+            "of the kit: name what it serves by the checkpoint or its folder."
+        )
+    return names
+
+
 def cache_folder() -> Path:
     """Return where checkpoints are kept between runs."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -89,7 +115,7 @@ def try_engine(
     if model is not None:
         chosen = [open_checkpoint(model)]
     else:
-        names = checkpoints or checkpoint_names(engine.name, thorough=thorough)
+        names = checkpoints or names_for(engine, thorough=thorough)
         chosen = make_checkpoints(folder or cache_folder(), names, progress=progress)
     return run_kit(
         engine, chosen, scenarios or scenario_names(thorough=thorough), progress=progress

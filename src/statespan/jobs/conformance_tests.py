@@ -23,7 +23,7 @@ from statespan.conformance.table import fault_lines
 from statespan.errors import StatespanError, UnsupportedError
 from statespan.jobs.conformance import (
     cache_folder,
-    checkpoint_names,
+    names_for,
     open_checkpoint,
     open_engine,
 )
@@ -60,9 +60,7 @@ class Kit(pytest.Collector):
     def _checkpoint_names(self, *, thorough: bool) -> list[str]:
         if self._model is not None:
             return [self._model.name]
-        names: list[str] = self.option("checkpoint") or checkpoint_names(
-            self.option("engine"), thorough=thorough
-        )
+        names: list[str] = self.option("checkpoint") or names_for(self.engine, thorough=thorough)
         return [RECIPES.get(name).name for name in names]
 
     @cached_property
