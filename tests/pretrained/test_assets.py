@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from statespan.errors import StorageError
+from statespan.evaluation import generate_answers, load_language_model
+from statespan.evaluation.ruler import count_found, ruler_samples
 from statespan.pretrained import assets, embedded_hybrid, embedded_novels
-from statespan.training.documents import DOCUMENTS, read_prose
+from statespan.training.documents import read_prose
 
 MOST_BYTES = 20_000_000
 
@@ -56,15 +57,17 @@ def test_the_hybrid_reads_english(hybrid: Path) -> None:
     assert float(loss) < 4.2
 
 
-def test_the_hybrid_finds_a_needle_within_its_context(hybrid: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(hybrid, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(hybrid)
-    prose, rng, right = read_prose(embedded_novels()), Random(0), 0
-    for _ in range(8):
-        prompt, answer = DOCUMENTS.get("needle")(2, prose, rng=rng)
-        ids = tokenizer(prompt.text, return_tensors="pt").input_ids
-        length = len(tokenizer(answer.text).input_ids)
-        with torch.no_grad():
-            output = model.generate(ids, max_new_tokens=length, do_sample=False)
-        right += tokenizer.decode(output[0, ids.shape[1] :]).startswith(answer.text)
-    assert right >= 4
+@pytest.mark.parametrize("task", ["niah_single_1", "niah_single_2"])
+def test_the_hybrid_finds_a_needle_within_its_context(hybrid: Path, task: str) -> None:
+    """In noise and in prose, at the whole length that it was trained on."""
+    model = load_language_model(hybrid)
+    samples = ruler_samples(task, model.tokenizer, 512, 6)
+    answers = zip(samples, generate_answers(model, samples, batch_size=6), strict=True)
+    assert sum(count_found(answer, sample.answers) for sample, answer in answers) >= 5
+
+
+def test_the_hybrid_loses_a_needle_beyond_it(hybrid: Path) -> None:
+    model = load_language_model(hybrid)
+    samples = ruler_samples("niah_single_2", model.tokenizer, 1024, 4)
+    answers = zip(samples, generate_answers(model, samples, batch_size=4), strict=True)
+    assert sum(count_found(answer, sample.answers) for sample, answer in answers) <= 1
