@@ -7,7 +7,7 @@ from statespan.report.evaluation_tables import (
     evaluation_table,
     ruler_average,
 )
-from statespan.report.matrix import Matrix, build_matrix
+from statespan.report.matrix import Matrix, MatrixCell, MatrixRow, build_matrix
 from statespan.report.page import Source, report_page
 from statespan.report.plots import draw_accuracy
 from statespan.report.retrieval_plots import draw_retrievals
@@ -21,6 +21,8 @@ from statespan.report.tables import (
 
 __all__ = [
     "Matrix",
+    "MatrixCell",
+    "MatrixRow",
     "Source",
     "bin_table",
     "build_matrix",

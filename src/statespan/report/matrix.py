@@ -9,14 +9,14 @@ from typing import Literal, TypeAlias, final
 from statespan.records import BinRecord, Record, RunRecord, VerdictRecord
 from statespan.report.tables import percent
 
-__all__ = ["Cell", "Matrix", "Row", "build_matrix"]
+__all__ = ["Matrix", "MatrixCell", "MatrixRow", "build_matrix"]
 
 Kind: TypeAlias = Literal["agree", "unlearned", "short", "open"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Cell:
+class MatrixCell:
     """What is known of one language and one architecture.
 
     Attributes:
@@ -38,11 +38,11 @@ class Cell:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Row:
+class MatrixRow:
     """The cells of one language."""
 
     language: str
-    cells: list[Cell]
+    cells: list[MatrixCell]
 
 
 @final
@@ -51,7 +51,7 @@ class Matrix:
     """The architectures, and a row a language."""
 
     models: list[str]
-    rows: list[Row]
+    rows: list[MatrixRow]
 
 
 _Best: TypeAlias = tuple[float, str]
@@ -84,21 +84,23 @@ def build_matrix(
     return Matrix(
         models,
         [
-            Row(name, [_cell(best.get((name, model)), said.get((name, model))) for model in models])
+            MatrixRow(
+                name, [_cell(best.get((name, model)), said.get((name, model))) for model in models]
+            )
             for name in sorted({language for language, _ in keys})
         ],
     )
 
 
-def _cell(best: _Best | None, said: VerdictRecord | None) -> Cell:
+def _cell(best: _Best | None, said: VerdictRecord | None) -> MatrixCell:
     verdict = "–" if said is None else said.verdict
     statement = "" if said is None else f"{said.theorem}: {said.statement}"
     if best is None:
-        return Cell("open", verdict, statement)
+        return MatrixCell("open", verdict, statement)
     accuracy, target = best
     kind: Kind = "open"
     if verdict in {"yes", "no"}:
         is_learned = accuracy == 100
         disagrees: Kind = "short" if is_learned else "unlearned"
         kind = "agree" if is_learned == (verdict == "yes") else disagrees
-    return Cell(kind, verdict, statement, percent(accuracy), target)
+    return MatrixCell(kind, verdict, statement, percent(accuracy), target)
