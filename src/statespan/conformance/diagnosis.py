@@ -63,8 +63,8 @@ def diagnose(
     """Return what explains the first wrong answer of trials that fail, in words.
 
     Each case is the readings of a trial and its first wrong answer; the first is the smallest
-    trial. The kind of explanation that holds in most cases is taken, one that goes on to hold for
-    what the row read later before one that does not, and the likelier of two. Where
+    trial. The kind of explanation that holds in most cases is taken, one that in most goes on to
+    hold for what the row read later before one that does not, and the likelier of two. Where
     sessions were copied, taken back or reordered (`is_rearranged`), the past of another is likelier
     than a loss.
     """
@@ -80,7 +80,7 @@ def diagnose(
         kinds - {"fact"} or kinds,
         key=lambda kind: (
             sum(kind in explained for explained in found),
-            sum(explained[kind][1] for explained in found if kind in explained),
+            2 * sum(explained[kind][1] for explained in found if kind in explained) > len(found),
             -likeliest.index(kind),
         ),
     )
