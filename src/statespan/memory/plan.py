@@ -14,7 +14,7 @@ from statespan.memory.parts import Blocks, Part, Tokens
 
 __all__ = ["Plan", "Shape", "piece_bytes"]
 
-LEAST_BYTES, MOST_BYTES = 2**20, 2**24
+LEAST_BYTES, MOST_BYTES = 2**18, 2**24
 MOST_BYTES_ON_GPU = 2**28
 
 
