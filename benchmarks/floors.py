@@ -57,3 +57,14 @@ def floors(counts: dict[str, int], rate: dict[str, float]) -> dict[str, Any]:
     return {
         name: {kind: 1e6 * count / rate[kind] for kind in rate} for name, count in counts.items()
     }
+
+
+def with_calls(
+    floor: dict[str, float], one_token: dict[str, float], tokens: int
+) -> dict[str, float]:
+    """Return microseconds a token: those of the arithmetic, and a share of a step of one token.
+
+    Such a step has next to no arithmetic: it is what Python, torch and its autograd take for the
+    calls of a step, whatever its size. In a small batch this is the larger part of the floor.
+    """
+    return {kind: floor[kind] + one_token[kind] / tokens for kind in floor}

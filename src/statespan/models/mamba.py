@@ -132,7 +132,7 @@ class MambaMixer(Mixer):
         outputs, past, scan_state = mamba_mixer(
             hidden,
             self.in_proj.weight,
-            self.conv1d.weight[:, 0],
+            self.conv1d.weight.squeeze(1),
             self.conv1d.bias,
             self.x_proj.weight,
             self.dt_proj.weight,

@@ -16,7 +16,7 @@ def check_shape(name: str, tensor: Tensor | None, *sizes: int | None) -> None:
     Raises:
         InputError: the number of axes or a size is another one.
     """
-    if tensor is None:
+    if tensor is None or tensor.shape == sizes:
         return
     fits = tensor.ndim == len(sizes) and all(
         size is None or size == came for size, came in zip(sizes, tensor.shape, strict=True)

@@ -105,20 +105,16 @@ class MixerKernel:
         grad_hidden = torch.empty_like(self.hidden)
         window = grad_window.clone(memory_format=torch.contiguous_format)
         state = grad_state.clone(memory_format=torch.contiguous_format)
+        parts = () if self.parts == 1 else (self.parts,)
         grads = [
-            None if each is None else each.new_zeros(self.parts, *each.shape)
-            for each in self.parameters
+            None if each is None else each.new_zeros(parts + each.shape) for each in self.parameters
         ]
         call(
             "mamba_mixer_backward", self.hidden, *self.parameters, self.tokens,
             kept, grad_outputs.contiguous(), grad_hidden, *grads, window, state, *self.sizes,
         )  # fmt: skip
         summed = [
-            self.hidden.new_empty(0)
-            if each is None
-            else each[0]
-            if self.parts == 1
-            else each.sum(0)
+            self.hidden.new_empty(0) if each is None else each.sum(0) if parts else each
             for each in grads
         ]
         return MixerGradients(grad_hidden, summed, window, state)

@@ -137,7 +137,7 @@ def _make_direct(
         results: list[Tensor | None] = [None] * len(kinds)
         for index, member, argument, grad in zip(places, is_member, saved, found, strict=False):
             if _has_gradient(argument):
-                results[index] = grad[0] if member else grad
+                results[index] = grad.squeeze(0) if member else grad
         return tuple(results)
 
     members = {
@@ -150,7 +150,7 @@ def _make_direct(
 def _with_members(arguments: Sequence[Any], kinds: Sequence[Kind]) -> list[Any]:
     """Return the arguments, each "member" tensor with an axis of one member."""
     return [
-        argument[None] if kind == "member" and argument is not None else argument
+        argument.unsqueeze(0) if kind == "member" and argument is not None else argument
         for argument, kind in zip(arguments, kinds, strict=True)
     ]
 

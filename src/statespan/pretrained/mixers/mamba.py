@@ -39,7 +39,7 @@ def _whole(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor | No
     outputs, _, _ = mamba_mixer(
         hidden_states,
         mixer.in_proj.weight,
-        mixer.conv1d.weight[:, 0],
+        mixer.conv1d.weight.squeeze(1),
         mixer.conv1d.bias,
         mixer.x_proj.weight,
         mixer.dt_proj.weight,
@@ -63,7 +63,7 @@ def _step(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor | Non
         hidden_states[:, 0],
         mixer.in_proj.weight,
         mixer.in_proj.bias,
-        mixer.conv1d.weight[:, 0],
+        mixer.conv1d.weight.squeeze(1),
         mixer.conv1d.bias,
         mixer.x_proj.weight,
         mixer.dt_proj.weight,
