@@ -28,7 +28,8 @@ from statespan.errors import UnsupportedError
 SHORT = ("left-padding", "packed", "random-chunks", "beam-reorder")
 REST = (
     "whole", "unequal", "right-padding", "right-padding-unmasked", "token-by-token",
-    "left-padded-prefill", "right-padded-prefill", "prefix-reuse", "threads", "greedy", "sampled",
+    "left-padded-prefill", "right-padded-prefill", "prefix-reuse", "rollback", "threads", "greedy",
+    "sampled",
 )  # fmt: skip
 NAMES = ["recall-llama-f32", *(f"recall-span-{name}-f32" for name in SPANS)]
 
