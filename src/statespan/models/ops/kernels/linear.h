@@ -53,23 +53,13 @@ INLINE void product_tile(
             store(to + r * p->to_row + v * LANES, sums[r][v], v + 1 < wide ? LANES : left);
 }
 
-/* Tiles of nearly one height: a last one of a row or two would leave the registers idle. */
 INLINE void product_columns(
     const product *p, int64_t first, int64_t stop, int64_t j, int64_t begin, int64_t end,
     int64_t wide, int64_t left
 ) {
-    int64_t rows = stop - first, tiles = (rows + TALL - 1) / TALL;
-    for (int64_t number = 0; number < tiles; number++) {
-        int64_t i = first + rows * number / tiles;
-        switch (first + rows * (number + 1) / tiles - i) {
-            case 6: product_tile(p, i, j, begin, end, 6, wide, left); break;
-            case 5: product_tile(p, i, j, begin, end, 5, wide, left); break;
-            case 4: product_tile(p, i, j, begin, end, 4, wide, left); break;
-            case 3: product_tile(p, i, j, begin, end, 3, wide, left); break;
-            case 2: product_tile(p, i, j, begin, end, 2, wide, left); break;
-            default: product_tile(p, i, j, begin, end, 1, wide, left);
-        }
-    }
+    int64_t i = first;
+    for (; i + TALL <= stop; i += TALL) product_tile(p, i, j, begin, end, TALL, wide, left);
+    for (; i < stop; i++) product_tile(p, i, j, begin, end, 1, wide, left);
 }
 
 static inline void product_rows(const void *arguments, int64_t part) {
@@ -79,14 +69,9 @@ static inline void product_rows(const void *arguments, int64_t part) {
         int64_t end = begin + RUN < p->count ? begin + RUN : p->count, j = 0;
         for (; j + WIDE * LANES <= p->columns; j += WIDE * LANES)
             product_columns(p, first, stop, j, begin, end, WIDE, LANES);
-        int64_t left = p->columns - j, last = left % LANES ? left % LANES : LANES;
-        switch ((left + LANES - 1) / LANES) {
-            case 0: break;
-            case 1: product_columns(p, first, stop, j, begin, end, 1, last); break;
-            case 2: product_columns(p, first, stop, j, begin, end, WIDE < 2 ? WIDE : 2, last); break;
-            case 3: product_columns(p, first, stop, j, begin, end, WIDE < 3 ? WIDE : 3, last); break;
-            default: product_columns(p, first, stop, j, begin, end, WIDE, last);
-        }
+        for (; j + LANES <= p->columns; j += LANES)
+            product_columns(p, first, stop, j, begin, end, 1, LANES);
+        if (j < p->columns) product_columns(p, first, stop, j, begin, end, 1, p->columns - j);
     }
 }
 
