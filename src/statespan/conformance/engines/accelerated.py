@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import final
 
 from transformers import PreTrainedModel
@@ -28,6 +29,7 @@ class AcceleratedEngine(TransformersEngine):
     """`transformers` on the CPU, with its mixers on the operations of this package."""
 
     name = "accelerated"
+    disclaimed = MappingProxyType({})
     runner = _Runner
 
     @property
