@@ -5,13 +5,15 @@ attention with blocks chosen by chunk, by previous chunk, running, and by token,
 of a length run in turns; figures are medians, wall time and process time both, of one run each
 beyond 16,384 tokens. Beyond 8,192, full attention runs with fewer heads (`--full-heads`, no fewer
 than threads, so that none is idle): its cost is per head. The growth of the peak memory over a
-forward pass is that of a fresh process (Linux), beyond 16,384 tokens with fewer heads for all.
+forward pass is that of a fresh process (Linux), beyond 16,384 tokens with fewer heads for all; what
+is freed is given back at once there (glibc), so that holes in the heap do not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -140,7 +142,12 @@ def memory_row(length: int, names: list[str], heads: int, threads: int) -> Row:
         arguments = [str(length), str(heads), name, str(threads)]
         command = [sys.executable, "-c", PEAK, *arguments]
         done = subprocess.run(
-            command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parent,
+            env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
         )
         grown[name] = int(done.stdout) / 1024
     row: Row = {"length": length, "heads": heads, "mebibytes": grown}
