@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from statespan import native
 from statespan.cli.app import main
-from statespan.models.ops import conformance, gpu, native, selective_scan
+from statespan.models.ops import conformance, gpu, selective_scan
 from statespan.models.ops.conformance import Conformance
 
 Doctor = Callable[..., tuple[int, str]]

@@ -213,7 +213,9 @@ DEFINITIONS: list[tuple[ModelConfig, Callable[..., Tensor]]] = [
 ]
 
 
-@pytest.mark.parametrize(("config", "definition"), DEFINITIONS, ids=repr)
+@pytest.mark.parametrize(
+    ("config", "definition"), DEFINITIONS, ids=[str(c) for c, _ in DEFINITIONS]
+)
 @torch.no_grad()
 def test_a_layer_is_its_definition(config: ModelConfig, definition: Callable[..., Tensor]) -> None:
     model: SequenceModel = make(config).double()
