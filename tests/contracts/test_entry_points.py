@@ -12,6 +12,8 @@ from statespan.errors import InputError, UnknownNameError
 from statespan.registry import Registry
 
 DISTRIBUTION = """
+from statespan.conformance.protocol import Engine
+from statespan.errors import UnsupportedError
 from statespan.languages import Language
 from statespan.models import ModelConfig
 from statespan.models.lstm import LSTM
@@ -28,6 +30,14 @@ class OtherLSTM(LSTM):
     "An LSTM under another name."
     Config = OtherConfig
 
+class OtherEngine(Engine):
+    "An engine that offers nothing."
+    name = "other-engine"
+    version = "1.0"
+
+    def load(self, checkpoint):
+        raise UnsupportedError("there is nothing here.")
+
 class OtherLoss(READOUTS.get("symbols")):
     "A loss under another name."
 """
@@ -41,6 +51,9 @@ other-lstm = third_party_of_statespan:OtherLSTM
 [statespan.losses]
 other-loss = third_party_of_statespan:OtherLoss
 
+[statespan.engines]
+other-engine = third_party_of_statespan:OtherEngine
+
 [statespan.colors]
 red = third_party_of_statespan:odd_a
 broken = third_party_of_statespan:nothing
@@ -50,6 +63,7 @@ broken = third_party_of_statespan:nothing
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Install a distribution: a module, and a .dist-info beside it, in a folder on the path."""
+    from statespan.conformance.protocol import ENGINES
     from statespan.languages import LANGUAGES
     from statespan.models import MODELS
     from statespan.training import READOUTS
@@ -64,7 +78,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "third_party_of_statespan", raising=False)
     importlib.invalidate_caches()
-    for registry in (LANGUAGES, MODELS, READOUTS):
+    for registry in (ENGINES, LANGUAGES, MODELS, READOUTS):
         monkeypatch.setattr(registry, "_members", dict(registry._members))
         monkeypatch.setattr(registry, "_entry_points_loaded", False)
 
@@ -79,6 +93,16 @@ def test_a_language_a_model_and_a_loss_are_found() -> None:
     assert not language("odd-a", least=3).accepts("a")
     assert MODELS.get("other-lstm").Config.__name__ == "OtherConfig"
     assert "other-loss" in READOUTS
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_engine_is_found_and_what_it_lacks_is_no_pass(tmp_path: Path) -> None:
+    from statespan.conformance import ENGINES, make_checkpoints, run_kit
+
+    engine = ENGINES.get("other-engine")()
+    checkpoints = make_checkpoints(tmp_path, ["flip-flop-mamba2-f32"])
+    report = run_kit(engine, checkpoints, ["whole", "chunks"])
+    assert [result.status for result in report.results] == ["not offered", "not offered"]
 
 
 @pytest.mark.usefixtures("installed")
