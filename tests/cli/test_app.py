@@ -118,7 +118,7 @@ def test_words_are_drawn_reproducibly() -> None:
         (("probe", "absent.toml"), "cannot read the config absent.toml"),
         (("probe", "--set", "training.step=3"), "Did you mean steps"),
         (("probe", "--set", "x"), "--set takes key=value"),
-        (("probe", "--model", "mamba3"), "Did you mean mamba"),
+        (("probe", "--model", "mamba4"), "Did you mean mamba"),
         (("probe", "--language", "a&b"), "has no words"),
         (("probe", "--resume", "absent"), "holds no run"),
         (("probe", "--resume", "absent", "--seed", "1"), "leave the other options out"),

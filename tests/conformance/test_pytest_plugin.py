@@ -21,7 +21,10 @@ PLUGIN = ("-p", "no:randomly", *(() if INSTALLED else ("-p", MODULE)))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("checkpoints")
+    """Return a folder with a checkpoint, made before `pytester` begins to forget imports."""
+    path = tmp_path_factory.mktemp("checkpoints")
+    make_checkpoints(path, ["flip-flop-mamba2-f32"])
+    return path
 
 
 def _arguments(folder: Path, *options: str) -> list[str]:
@@ -84,7 +87,6 @@ def test_each_scenario_is_a_test_that_passes_fails_or_is_skipped(
 
 
 def test_a_checkpoint_of_the_user_and_a_selection(pytester: pytest.Pytester, folder: Path) -> None:
-    make_checkpoints(folder, ["flip-flop-mamba2-f32"])
     model = folder / "flip-flop-mamba2-f32"
     result = _run(pytester, folder, "engine=accelerated", f"model={model}", "-kgreedy or sampled")
     result.assert_outcomes(passed=2, deselected=len(scenario_names()) - 2)
@@ -111,7 +113,6 @@ def test_a_wrong_option_is_told_before_any_test_runs(
 
 
 def test_a_server_that_is_not_there_fails_in_words(pytester: pytest.Pytester, folder: Path) -> None:
-    make_checkpoints(folder, ["flip-flop-mamba2-f32"])
     result = _run_here(
         pytester, folder, "engine=http://127.0.0.1:9", "checkpoint=flip-flop-mamba2-f32",
         "scenario=whole",
