@@ -19,11 +19,10 @@ from pathlib import Path
 import torch
 from machine import describe_machine
 
-from statespan import language
+from statespan import language, native
 from statespan.models import ModelConfig, build_model
 from statespan.models.mamba import MambaConfig
 from statespan.models.mamba2 import Mamba2Config
-from statespan.models.ops import native
 from statespan.models.transformer import TransformerConfig
 from statespan.training import (
     LanguageData,
