@@ -13,7 +13,14 @@ from statespan.jobs.probe_config import table_config
 from statespan.jobs.probe_stages import AUTOMATON
 from statespan.languages import Language, language_from_file, language_from_text
 from statespan.models import MODELS
-from statespan.records import Record, RunDirectory, RunRecord, VerdictRecord, write_atomically
+from statespan.records import (
+    MemberRecord,
+    Record,
+    RunDirectory,
+    RunRecord,
+    VerdictRecord,
+    write_atomically,
+)
 from statespan.report.page import Source, report_page
 
 __all__ = ["ReportResult", "report"]
@@ -71,7 +78,10 @@ def _records_in(place: Path) -> tuple[list[Path], list[Path]]:
     if not place.is_dir():
         raise InputError(f"there is no run {place}.")
     if (place / RECORDS).is_file():
-        return [place / RECORDS], []
+        records = RunDirectory(place).read_records(RECORDS)
+        names = [record.name for record in records if isinstance(record, MemberRecord)]
+        members = [place / name / RECORDS for name in names]
+        return [place / RECORDS, *(path for path in members if path.is_file())], []
     if (place / CONFIG).is_file() and not any(place.glob(f"*/{CONFIG}")):
         return [], [place]
     inside = [_records_in(path) for path in sorted(place.iterdir()) if path.is_dir()]
