@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from statespan.errors import InputError, StorageError
-from statespan.jobs import probe, probe_config, report, sweep, sweep_config
+from statespan.jobs import fleet_config, probe, probe_config, probe_fleet, report
 from statespan.jobs.report import _verdicts
 from statespan.report import Source
 
@@ -25,7 +25,7 @@ TABLE = {
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     probe(probe_config(TABLE), folder / "one")
-    sweep(sweep_config({**TABLE, "seed": [0, 1]}), folder / "many", processes=1)
+    probe_fleet(fleet_config({**TABLE, "seed": [0, 1]}), folder / "many", processes=1)
     return folder
 
 
@@ -43,7 +43,7 @@ def test_runs_are_found_in_folders_and_files(runs: Path, tmp_path: Path) -> None
     (loose / "mine.jsonl").write_bytes(records.read_bytes())
     assert report([loose], page).runs == report([loose / "mine.jsonl"], page).runs == 1
     assert "mine" in page.read_text("utf-8")
-    assert whole.runs == 1 + 1 + 2  # a probe, a sweep, and its members
+    assert whole.runs == 1 + 1 + 2  # a probe, a fleet, and its members
 
 
 def test_the_theory_stands_beside_the_measurement(runs: Path) -> None:

@@ -128,7 +128,7 @@ def a_pretraining() -> tuple[list[Record], list[Record]]:
     return [run, held_out], [tokens, held_out]
 
 
-def a_sweep() -> list[Record]:
+def a_fleet() -> list[Record]:
     bins = [a_bin(1, 10), a_bin(11, 3)]
     return [
         MemberRecord(
@@ -150,7 +150,7 @@ def everything() -> list[Source]:
         Source("one", "statespan probe one/config.toml", a_probe("(a|b)*", "mamba", 10, 10)),
         Source("two", "statespan probe two/config.toml", a_probe("(aa)*", "mamba", 10, 10)),
         Source("three", "statespan probe three/config.toml", a_probe("(aa)*", "lstm", 10, 4)),
-        Source("sweep", "statespan probe sweep/config.toml", a_sweep()),
+        Source("fleet", "statespan probe fleet/config.toml", a_fleet()),
         Source("evaluation", "statespan evaluate e/config.toml", an_evaluation()),
         Source("pretraining", "statespan pretrain p/config.toml", found, log),
         Source("map", "statespan evaluate m/config.toml", a_retrieval()),
@@ -197,7 +197,7 @@ def test_the_best_of_several_runs_is_shown_by_its_furthest_bin() -> None:
     matrix = build_matrix(probes, [])
     assert matrix is not None
     assert [(c.accuracy, c.target, c.kind) for c in matrix.rows[0].cells] == [("70", "b", "open")]
-    assert build_matrix([("sweep", a_sweep())], VERDICTS) is None
+    assert build_matrix([("fleet", a_fleet())], VERDICTS) is None
 
 
 class Structure(HTMLParser):

@@ -20,9 +20,9 @@ from statespan.report import (
     bin_table,
     draw_accuracy,
     median_bins,
+    member_table,
     recognition_lines,
     summary_line,
-    sweep_table,
 )
 from statespan.report.tables import percent
 
@@ -114,7 +114,7 @@ def member(name: str, right: tuple[int, int] | None, **changes: object) -> Membe
     return MemberRecord(name=name, bins=bins, **sizes)  # type: ignore[arg-type]
 
 
-def test_a_sweep_has_a_row_a_member_and_the_median_of_those_trained() -> None:
+def test_a_fleet_has_a_row_a_member_and_the_median_of_those_trained() -> None:
     members = [
         member("a", (8, 4)),
         member("b", None, loss_sum=0.0, positions=0, failure="nan"),
@@ -122,7 +122,7 @@ def test_a_sweep_has_a_row_a_member_and_the_median_of_those_trained() -> None:
         member("d", (8, 2)),
     ]
     assert median_bins(members) == [(1, 4, 100.0), (5, 9, 25.0)]
-    lines = rendered(sweep_table(members)).splitlines()
+    lines = rendered(member_table(members)).splitlines()
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
     assert rows == [
         ["a", "3", "0.002", "0.5000", "100", "50"],
@@ -134,7 +134,7 @@ def test_a_sweep_has_a_row_a_member_and_the_median_of_those_trained() -> None:
     assert any("1–4 (trained)" in line and "5–9" in line for line in lines)
 
 
-def test_a_sweep_without_a_trained_member_has_no_median() -> None:
+def test_a_fleet_without_a_trained_member_has_no_median() -> None:
     failed = member("b", None, failure="nan")
     assert median_bins([failed]) == []
-    assert "median" not in rendered(sweep_table([failed]))
+    assert "median" not in rendered(member_table([failed]))

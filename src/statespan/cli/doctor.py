@@ -56,7 +56,7 @@ def _installation() -> dict[str, Any]:
 
     import torch
 
-    from statespan.jobs.sweep_plan import num_cores
+    from statespan.jobs.fleet_plan import num_cores
 
     versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
     return {"versions": versions, "cores": num_cores(), "threads": torch.get_num_threads()}

@@ -14,7 +14,7 @@ from statespan.cli.settings import SettingOption, parse_setting
 from statespan.errors import ConfigError
 
 if TYPE_CHECKING:
-    from statespan.jobs import ProbeConfig, ProbeResult, SweepConfig, SweepResult
+    from statespan.jobs import FleetConfig, FleetResult, ProbeConfig, ProbeResult
     from statespan.jobs.probe_stages import Progress
 
 __all__ = ["probe"]
@@ -82,35 +82,35 @@ def probe(
         hint = f" Continue with: statespan probe --resume {place}" if begun else ""
         sys.stderr.write(f"stopped.{hint}\n")
         raise typer.Exit(1) from None
-    if isinstance(result, jobs.SweepResult):
-        _print_sweep(result, json)
+    if isinstance(result, jobs.FleetResult):
+        _print_fleet(result, json)
     else:
         _print_result(result, json)
 
 
-def _make_config(settings: dict[str, Any]) -> ProbeConfig | SweepConfig:
+def _make_config(settings: dict[str, Any]) -> ProbeConfig | FleetConfig:
     from statespan import jobs
 
-    several = jobs.is_sweep(settings)
-    return jobs.sweep_config(settings) if several else jobs.probe_config(settings)
+    several = jobs.is_fleet(settings)
+    return jobs.fleet_config(settings) if several else jobs.probe_config(settings)
 
 
 def _begin(
-    config: ProbeConfig | SweepConfig, out: Path, progress: Progress
-) -> ProbeResult | SweepResult:
+    config: ProbeConfig | FleetConfig, out: Path, progress: Progress
+) -> ProbeResult | FleetResult:
     from statespan import jobs
 
-    if isinstance(config, jobs.SweepConfig):
-        return jobs.sweep(config, out, progress=progress)
+    if isinstance(config, jobs.FleetConfig):
+        return jobs.probe_fleet(config, out, progress=progress)
     return jobs.probe(config, out, progress=progress)
 
 
-def _resume(path: Path, progress: Progress) -> ProbeResult | SweepResult:
+def _resume(path: Path, progress: Progress) -> ProbeResult | FleetResult:
     from statespan import jobs
     from statespan.records import RunDirectory
 
-    if jobs.is_sweep(RunDirectory.open(path).config_table()):
-        return jobs.resume_sweep(path, progress=progress)
+    if jobs.is_fleet(RunDirectory.open(path).config_table()):
+        return jobs.resume_fleet(path, progress=progress)
     return jobs.resume_probe(path, progress=progress)
 
 
@@ -137,12 +137,12 @@ def _read_settings(path: Path | None, given: dict[str, Any], settings: list[str]
     return table
 
 
-def _free_directory(config: ProbeConfig | SweepConfig) -> Path:
+def _free_directory(config: ProbeConfig | FleetConfig) -> Path:
     """Return a directory in runs/ that is not there yet, named for the language and the model."""
-    from statespan.jobs import SweepConfig
+    from statespan.jobs import FleetConfig
     from statespan.models import architecture
 
-    if isinstance(config, SweepConfig):
+    if isinstance(config, FleetConfig):
         config = next(iter(config.members.values()))
     language = re.sub(r"[^A-Za-z0-9._=-]+", "_", Path(config.language).name)[:60].strip("_.")
     base = f"{language or 'expression'}-{architecture(config.model)}-{config.model.layers}"
@@ -174,11 +174,11 @@ def _print_result(result: ProbeResult, json: bool) -> None:
     )
 
 
-def _print_sweep(result: SweepResult, json: bool) -> None:
+def _print_fleet(result: FleetResult, json: bool) -> None:
     """Print a row a member; a member that failed makes the exit code 1."""
     import msgspec
 
-    from statespan.report import median_bins, sweep_table
+    from statespan.report import median_bins, member_table
 
     if json:
         medians = median_bins(result.records)
@@ -195,7 +195,7 @@ def _print_sweep(result: SweepResult, json: bool) -> None:
         }
         print_json(value)
     else:
-        print_text(sweep_table(result.records), f"a run directory a member: {result.directory}")
+        print_text(member_table(result.records), f"a run directory a member: {result.directory}")
     for name, failure in result.failures.items():
         sys.stderr.write(f"statespan: {name} was not trained to the end: {failure}\n")
     if result.failures:

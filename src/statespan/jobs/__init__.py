@@ -5,13 +5,13 @@ from statespan.jobs.evaluate_config import EvaluateConfig, evaluate_config
 from statespan.jobs.extend import ExtendResult, extend, resume_extend
 from statespan.jobs.extend_config import ExtendConfig, extend_config
 from statespan.jobs.extend_default import default_extension, launch_config
+from statespan.jobs.fleet import FleetResult, probe_fleet, resume_fleet
+from statespan.jobs.fleet_config import FleetConfig, fleet_config
 from statespan.jobs.pretrain import PretrainResult, pretrain, resume_pretrain
 from statespan.jobs.pretrain_config import MeasurementConfig, PretrainConfig, pretrain_config
 from statespan.jobs.probe import ProbeResult, probe, resume_probe
-from statespan.jobs.probe_config import EvaluationConfig, ProbeConfig, is_sweep, probe_config
+from statespan.jobs.probe_config import EvaluationConfig, ProbeConfig, is_fleet, probe_config
 from statespan.jobs.report import ReportResult, report
-from statespan.jobs.sweep import SweepResult, resume_sweep, sweep
-from statespan.jobs.sweep_config import SweepConfig, sweep_config
 
 __all__ = [
     "EvaluateConfig",
@@ -19,31 +19,31 @@ __all__ = [
     "EvaluationConfig",
     "ExtendConfig",
     "ExtendResult",
+    "FleetConfig",
+    "FleetResult",
     "MeasurementConfig",
     "PretrainConfig",
     "PretrainResult",
     "ProbeConfig",
     "ProbeResult",
     "ReportResult",
-    "SweepConfig",
-    "SweepResult",
     "default_extension",
     "evaluate",
     "evaluate_config",
     "extend",
     "extend_config",
-    "is_sweep",
+    "fleet_config",
+    "is_fleet",
     "launch_config",
     "pretrain",
     "pretrain_config",
     "probe",
     "probe_config",
+    "probe_fleet",
     "report",
     "resume_evaluate",
     "resume_extend",
+    "resume_fleet",
     "resume_pretrain",
     "resume_probe",
-    "resume_sweep",
-    "sweep",
-    "sweep_config",
 ]

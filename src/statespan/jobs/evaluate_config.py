@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from statespan.errors import ConfigError
-from statespan.jobs.sweep_config import distinct
+from statespan.jobs.fleet_config import distinct
 from statespan.records import to_struct
 
 __all__ = [

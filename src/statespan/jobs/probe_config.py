@@ -19,7 +19,7 @@ __all__ = [
     "EvaluationConfig",
     "ProbeConfig",
     "check_same_model",
-    "is_sweep",
+    "is_fleet",
     "probe_config",
     "table_config",
 ]
@@ -109,11 +109,11 @@ def check_same_model(
             )
 
 
-def is_sweep(table: Mapping[str, Any]) -> bool:
-    """Return whether a table describes a sweep: it has a list of seeds or of learning rates.
+def is_fleet(table: Mapping[str, Any]) -> bool:
+    """Return whether a table describes a fleet: it has a list of seeds or of learning rates.
 
     Example:
-        >>> is_sweep({"seed": 1}), is_sweep({"seed": [1, 2]})
+        >>> is_fleet({"seed": 1}), is_fleet({"seed": [1, 2]})
         (False, True)
     """
     training = table.get("training")
@@ -128,10 +128,10 @@ def table_config(table: Mapping[str, Any]) -> ProbeConfig:
         ConfigError: an unknown key, a wrong type, or a value out of range.
         UnknownNameError: no such model or loss.
     """
-    if is_sweep(table):
+    if is_fleet(table):
         raise ConfigError(
-            f"a list of {SEED}s or learning rates is for a sweep: use sweep_config and sweep, or "
-            "give one value."
+            f"a list of {SEED}s or learning rates is for a fleet: use fleet_config and "
+            "probe_fleet, or give one value."
         )
     model_table = table.get("model", {})
     if not isinstance(model_table, Mapping):

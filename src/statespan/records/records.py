@@ -108,7 +108,7 @@ class RecognitionRecord(_Record, frozen=True, tag="recognition", kw_only=True):
 
 
 class MemberRecord(_Record, frozen=True, tag="member", kw_only=True):
-    """One probe of a sweep, as its own run directory, called `name`, tells it.
+    """One probe of a fleet, as its own run directory, called `name`, tells it.
 
     `loss_sum` over `positions` is the loss of its last training record. `failure` says why it was
     not trained to the end; there are no bins then.

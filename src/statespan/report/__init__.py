@@ -16,7 +16,7 @@ from statespan.report.tables import (
     median_bins,
     recognition_lines,
     summary_line,
-    sweep_table,
+    member_table,
 )
 
 __all__ = [
@@ -39,5 +39,5 @@ __all__ = [
     "report_page",
     "ruler_average",
     "summary_line",
-    "sweep_table",
+    "member_table",
 ]

@@ -35,7 +35,7 @@ from statespan.report.matrix import build_matrix
 from statespan.report.plots import draw_accuracy
 from statespan.report.pretraining import draw_pretraining, held_out_table, pretraining_line
 from statespan.report.retrieval_plots import draw_retrievals
-from statespan.report.tables import bin_table, recognition_lines, summary_line, sweep_table
+from statespan.report.tables import bin_table, recognition_lines, summary_line, member_table
 
 __all__ = ["Source", "report_page"]
 
@@ -166,7 +166,7 @@ def _section(number: int, source: Source) -> _Section:
 def _tables(records: Sequence[Record]) -> Iterator[_TableData]:
     members = [record for record in records if isinstance(record, MemberRecord)]
     if members:
-        yield _as_text(sweep_table(members))
+        yield _as_text(member_table(members))
     for kinds, build in TABLES:
         if any(_has(records, kind) for kind in kinds):
             yield _as_text(build(records))

@@ -12,10 +12,10 @@ from statespan.records import BinRecord, MemberRecord, RecognitionRecord, Record
 __all__ = [
     "bin_table",
     "median_bins",
+    "member_table",
     "percent",
     "recognition_lines",
     "summary_line",
-    "sweep_table",
 ]
 
 
@@ -92,8 +92,8 @@ def median_bins(records: Sequence[MemberRecord]) -> list[tuple[int, int, float]]
     ]
 
 
-def sweep_table(records: Sequence[MemberRecord]) -> Table:
-    """Return the table of a sweep: a row a member, and the median of those that were trained."""
+def member_table(records: Sequence[MemberRecord]) -> Table:
+    """Return the table of a fleet: a row a member, and the median of those that were trained."""
     table = Table(title="Words with the exact set of next symbols at every position, %")
     for column in ("member", "seed", "learning rate", "loss"):
         table.add_column(column, justify="left" if column == "member" else "right")

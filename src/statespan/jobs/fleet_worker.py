@@ -1,4 +1,4 @@
-"""One process of a sweep, a program of its own: `python -m statespan.jobs.sweep_worker RUN…`.
+"""One process of a fleet, a program of its own: `python -m statespan.jobs.fleet_worker RUN…`.
 
 Its arguments are run directories. Its standard output says in lines of JSON how far they are. It
 ends when its standard input does, so that it never outlives the process that started it.
@@ -16,7 +16,7 @@ from time import monotonic
 from typing import IO, Any, final
 
 from statespan.errors import StatespanError
-from statespan.jobs.sweep_members import run_members
+from statespan.jobs.fleet_members import run_members
 
 __all__ = ["main"]
 

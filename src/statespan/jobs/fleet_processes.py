@@ -1,4 +1,4 @@
-"""The members of a sweep shared out among processes, one a core."""
+"""The members of a fleet shared out among processes, one a core."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 
 from statespan.errors import RunDirectoryError, StatespanError, StorageError
-from statespan.jobs.sweep_members import MemberProgress
+from statespan.jobs.fleet_members import MemberProgress
 
 __all__ = ["run_in_processes"]
 
@@ -44,7 +44,7 @@ def run_in_processes(
         for process in processes:
             if process.wait():
                 raise StatespanError(
-                    f"a process of the sweep ended with {process.returncode}; what is done is kept."
+                    f"a process of the fleet ended with {process.returncode}; what is done is kept."
                 )
     finally:
         for process, reader in zip(processes, readers, strict=True):
@@ -70,7 +70,7 @@ def _take(line: Mapping[str, Any], progress: MemberProgress) -> dict[str, str]:
 def _start(share: Mapping[str, Path]) -> subprocess.Popen[str]:
     paths = [str(path) for path in share.values()]
     return subprocess.Popen(
-        [sys.executable, "-m", "statespan.jobs.sweep_worker", *paths],
+        [sys.executable, "-m", "statespan.jobs.fleet_worker", *paths],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

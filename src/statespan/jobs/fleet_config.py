@@ -1,4 +1,4 @@
-"""The config of a sweep: that of a probe, with lists where a probe has one value."""
+"""The config of a fleet: that of a probe, with lists where a probe has one value."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from statespan.errors import ConfigError
 from statespan.jobs.probe_config import RATE, SEED, ProbeConfig, probe_config
 from statespan.records.config import to_table
 
-__all__ = ["SweepConfig", "distinct", "sweep_config"]
+__all__ = ["FleetConfig", "distinct", "fleet_config"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class SweepConfig:
+class FleetConfig:
     """Several probes that differ in seed or learning rate: every combination of both.
 
     Attributes:
@@ -40,8 +40,8 @@ class SweepConfig:
         return table
 
 
-def sweep_config(table: Mapping[str, Any]) -> SweepConfig:
-    """Return the sweep that a table describes.
+def fleet_config(table: Mapping[str, Any]) -> FleetConfig:
+    """Return the fleet that a table describes.
 
     Raises:
         ConfigError: a list is empty or has a value twice, or as `probe_config`.
@@ -49,7 +49,7 @@ def sweep_config(table: Mapping[str, Any]) -> SweepConfig:
         StorageError: the weights to start from cannot be read.
 
     Example:
-        >>> config = sweep_config({"seed": [1, 2], "training": {"learning_rate": [1e-3, 2e-3]}})
+        >>> config = fleet_config({"seed": [1, 2], "training": {"learning_rate": [1e-3, 2e-3]}})
         >>> list(config.members)[:2]
         ['seed=1,learning_rate=0.001', 'seed=1,learning_rate=0.002']
     """
@@ -68,7 +68,7 @@ def sweep_config(table: Mapping[str, Any]) -> SweepConfig:
         parts = ((SEED, seed), (RATE, rate))
         name = ",".join(f"{key}={value}" for key, value in parts if value is not None)
         members[name] = probe_config(own)
-    return SweepConfig(members, seeds, rates)
+    return FleetConfig(members, seeds, rates)
 
 
 def distinct(key: str, values: Any) -> list[Any] | None:

@@ -1,4 +1,4 @@
-"""How a sweep is shared out: what its work takes, and how many processes are worth their start."""
+"""How a fleet is shared out: what its work takes, and how many processes are worth their start."""
 
 from __future__ import annotations
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
+from statespan.jobs.fleet_config import FleetConfig, fleet_config
+from statespan.jobs.fleet_members import run_members
+from statespan.jobs.fleet_plan import num_processes
+from statespan.jobs.fleet_processes import run_in_processes
 from statespan.jobs.measurement import finished_records
 from statespan.jobs.probe_config import ProbeConfig
 from statespan.jobs.probe_stages import (
@@ -16,10 +20,6 @@ from statespan.jobs.probe_stages import (
     first_files,
     read_language,
 )
-from statespan.jobs.sweep_config import SweepConfig, sweep_config
-from statespan.jobs.sweep_members import run_members
-from statespan.jobs.sweep_plan import num_processes
-from statespan.jobs.sweep_processes import run_in_processes
 from statespan.languages import Language
 from statespan.records import (
     BinRecord,
@@ -30,13 +30,13 @@ from statespan.records import (
     read_bytes,
 )
 
-__all__ = ["SweepResult", "resume_sweep", "sweep"]
+__all__ = ["FleetResult", "probe_fleet", "resume_fleet"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class SweepResult:
-    """What a sweep found.
+class FleetResult:
+    """What a fleet found.
 
     Attributes:
         directory: its directory; each member has a run directory in it.
@@ -52,20 +52,20 @@ class SweepResult:
         return {r.name: r.failure for r in self.records if r.failure is not None}
 
 
-def sweep(
-    config: SweepConfig,
+def probe_fleet(
+    config: FleetConfig,
     path: Path,
     *,
     progress: Progress = lambda *_: None,
     processes: int | None = None,
-) -> SweepResult:
+) -> FleetResult:
     """Train and measure all members, each in a run directory of its own in `path`.
 
     Each member has the numbers that `probe` gives it, up to rounding, and leaves the same files.
     Small models train as one fleet, large ones one after the other. Where the work is long, the
     members are shared out among as many processes as there are cores; `processes` says how many,
     and 1 starts none. A member whose loss stops being finite does not stop the others: see
-    `SweepResult.failures`.
+    `FleetResult.failures`.
 
     Raises:
         RunDirectoryError: `path` is not empty.
@@ -83,10 +83,10 @@ def sweep(
         return _run(directory, config, language, progress, processes)
 
 
-def resume_sweep(
+def resume_fleet(
     path: Path, *, progress: Progress = lambda *_: None, processes: int | None = None
-) -> SweepResult:
-    """Continue the sweep in `path` to the numbers that it would have given uninterrupted.
+) -> FleetResult:
+    """Continue the fleet in `path` to the numbers that it would have given uninterrupted.
 
     A finished one is only read.
 
@@ -98,19 +98,19 @@ def resume_sweep(
     with directory.lock():
         records = [r for r in finished_records(directory) if isinstance(r, MemberRecord)]
         if records:
-            return SweepResult(path, records)
-        config = sweep_config(directory.config_table())
+            return FleetResult(path, records)
+        config = fleet_config(directory.config_table())
         language = read_language(next(iter(config.members.values())), path / AUTOMATON)
         return _run(directory, config, language, progress, processes)
 
 
 def _run(
     directory: RunDirectory,
-    config: SweepConfig,
+    config: FleetConfig,
     language: Language,
     progress: Progress,
     processes: int | None,
-) -> SweepResult:
+) -> FleetResult:
     paths = {name: directory.path / name for name in config.members}
     for name, member in config.members.items():
         _create(directory, paths[name], member)
@@ -130,11 +130,11 @@ def _run(
     ]
     end = EndRecord(records=len(records))
     directory.write_records("records.jsonl", [*records, end])
-    return SweepResult(directory.path, records)
+    return FleetResult(directory.path, records)
 
 
 def _create(directory: RunDirectory, path: Path, config: ProbeConfig) -> None:
-    """Make the run directory of a member, unless it is there, with the files of the sweep's."""
+    """Make the run directory of a member, unless it is there, with the files of the fleet's."""
     if path.exists():
         return
     kept = (directory.path / name for name in (AUTOMATON, INITIAL_WEIGHTS))

@@ -1,4 +1,4 @@
-"""A sweep is its probes, each as it is alone, whatever runs them."""
+"""A fleet is its probes, each as it is alone, whatever runs them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 
 from statespan.errors import ConfigError, LengthError, RunDirectoryError, StorageError
 from statespan.jobs import (
-    is_sweep,
+    fleet_config,
+    is_fleet,
     probe,
     probe_config,
+    probe_fleet,
+    resume_fleet,
     resume_probe,
-    resume_sweep,
-    sweep,
-    sweep_config,
 )
-from statespan.jobs.sweep_plan import estimate_seconds, num_processes
+from statespan.jobs.fleet_plan import estimate_seconds, num_processes
 from statespan.languages import language_from_text
 from statespan.records import (
     BinRecord,
@@ -81,7 +81,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def test_all_combinations_are_run_each_as_alone(tmp_path: Path) -> None:
-    result = sweep(sweep_config(several([3, 4], [1e-3, 2e-3])), tmp_path / "sweep")
+    result = probe_fleet(fleet_config(several([3, 4], [1e-3, 2e-3])), tmp_path / "fleet")
     assert [(r.seed, r.learning_rate) for r in result.records] == [
         (3, 1e-3),
         (3, 2e-3),
@@ -91,8 +91,8 @@ def test_all_combinations_are_run_each_as_alone(tmp_path: Path) -> None:
     for index, record in enumerate(result.records):
         table = several(record.seed, record.learning_rate)
         alone = probe(probe_config(table), tmp_path / str(index))
-        assert_same_run(tmp_path / "sweep" / record.name, alone.directory)
-        own = RunDirectory.open(tmp_path / "sweep" / record.name).read_records("records.jsonl")
+        assert_same_run(tmp_path / "fleet" / record.name, alone.directory)
+        own = RunDirectory.open(tmp_path / "fleet" / record.name).read_records("records.jsonl")
         assert record.bins == [r for r in own if isinstance(r, BinRecord)]
         assert record.loss == pytest.approx(
             next(
@@ -107,10 +107,10 @@ def test_all_combinations_are_run_each_as_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [{"name": "lstm", "layers": 1, "d_model": 8}, TRANSFORMER])
 def test_two_processes_give_what_one_gives(model: dict[str, Any], tmp_path: Path) -> None:
-    config = sweep_config({**several([1, 2, 3]), "model": model})
+    config = fleet_config({**several([1, 2, 3]), "model": model})
     shown: list[tuple[str, int, int]] = []
     results = [
-        sweep(
+        probe_fleet(
             config,
             tmp_path / str(count),
             processes=count,
@@ -131,20 +131,20 @@ def test_a_model_too_large_for_a_fleet_is_trained_alone(
 ) -> None:
     calls: list[int] = []
     monkeypatch.setattr(
-        "statespan.jobs.sweep_members.train_fleet",
+        "statespan.jobs.fleet_members.train_fleet",
         lambda runs: calls.append(len(runs)) or [None] * len(runs),
     )
-    sweep(sweep_config(several([1, 2])), tmp_path / "small")
+    probe_fleet(fleet_config(several([1, 2])), tmp_path / "small")
     assert calls == [2]
-    monkeypatch.setattr("statespan.jobs.sweep_members.FLEET_NUMBERS", 1)
-    sweep(sweep_config(several([1, 2])), tmp_path / "large")
+    monkeypatch.setattr("statespan.jobs.fleet_members.FLEET_NUMBERS", 1)
+    probe_fleet(fleet_config(several([1, 2])), tmp_path / "large")
     assert calls == [2]
 
 
 def test_short_work_starts_no_processes_and_long_work_one_a_core(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("statespan.jobs.sweep_plan.num_cores", lambda: 4)
+    monkeypatch.setattr("statespan.jobs.fleet_plan.num_cores", lambda: 4)
     language = language_from_text("d-2")
     short = probe_config(several(1))
     long = probe_config(several(1, steps=100_000))
@@ -157,30 +157,30 @@ def test_short_work_starts_no_processes_and_long_work_one_a_core(
 
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_member_that_diverges_does_not_stop_the_others(count: int, tmp_path: Path) -> None:
-    config = sweep_config(several([1, 2], [1e-3, 1e30], report_every=1))
-    result = sweep(config, tmp_path / "sweep", processes=count)
+    config = fleet_config(several([1, 2], [1e-3, 1e30], report_every=1))
+    result = probe_fleet(config, tmp_path / "fleet", processes=count)
     failed = {r.name for r in result.records if r.failure is not None}
     assert failed == set(result.failures)
     assert failed == {f"seed={seed},learning_rate=1e+30" for seed in (1, 2)}
     assert all("checkpoint" in text for text in result.failures.values())
     assert [bool(r.bins) for r in result.records] == [True, False, True, False]
     for name in failed:
-        assert (tmp_path / "sweep" / name / "checkpoint.safetensors").exists()
-        assert not (tmp_path / "sweep" / name / "records.jsonl").exists()
+        assert (tmp_path / "fleet" / name / "checkpoint.safetensors").exists()
+        assert not (tmp_path / "fleet" / name / "records.jsonl").exists()
 
 
-def test_a_finished_sweep_is_only_read(tmp_path: Path) -> None:
-    result = sweep(sweep_config(several([1, 2])), tmp_path / "sweep")
+def test_a_finished_fleet_is_only_read(tmp_path: Path) -> None:
+    result = probe_fleet(fleet_config(several([1, 2])), tmp_path / "fleet")
     stages: list[str] = []
-    again = resume_sweep(tmp_path / "sweep", progress=lambda stage, *_: stages.append(stage))
+    again = resume_fleet(tmp_path / "fleet", progress=lambda stage, *_: stages.append(stage))
     assert again.records == result.records
     assert stages == []
 
 
-def test_a_lone_run_and_a_sweep_take_up_each_other_s_members(tmp_path: Path) -> None:
-    whole = sweep(sweep_config(several([1, 2])), tmp_path / "whole")
-    path = tmp_path / "sweep"
-    sweep(sweep_config(several([1, 2])), path)
+def test_a_lone_run_and_a_fleet_take_up_each_other_s_members(tmp_path: Path) -> None:
+    whole = probe_fleet(fleet_config(several([1, 2])), tmp_path / "whole")
+    path = tmp_path / "fleet"
+    probe_fleet(fleet_config(several([1, 2])), path)
     for name in ("records.jsonl", "seed=1/records.jsonl", "seed=2/records.jsonl"):
         (path / name).unlink()
     log = path / "seed=1" / "training.jsonl"
@@ -189,26 +189,26 @@ def test_a_lone_run_and_a_sweep_take_up_each_other_s_members(tmp_path: Path) -> 
         (path / "seed=1" / name).unlink()
     resume_probe(path / "seed=2")
     (path / "seed=2" / "accuracy.png").unlink()
-    again = resume_sweep(path)
+    again = resume_fleet(path)
     assert [r.bins for r in again.records] == [r.bins for r in whole.records]
     for name in ("seed=1", "seed=2"):
         assert_same_run(path / name, tmp_path / "whole" / name)
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_sweep_that_was_killed_is_resumed_to_the_same_numbers(count: int, tmp_path: Path) -> None:
+def test_a_fleet_that_was_killed_is_resumed_to_the_same_numbers(count: int, tmp_path: Path) -> None:
     """A separate process is killed with SIGKILL in the middle of training, with its workers."""
     table = several([1, 2, 3], steps=60, report_every=5)
-    whole = sweep(sweep_config(table), tmp_path / "whole", processes=count)
+    whole = probe_fleet(fleet_config(table), tmp_path / "whole", processes=count)
     script = f"""
 import sys, time
 from pathlib import Path
-from statespan.jobs import sweep, sweep_config
+from statespan.jobs import probe_fleet, fleet_config
 def progress(stage, done, total, remark):
     if stage == "training" and done >= total // 2:
         print("half", flush=True)
         time.sleep(60)
-sweep(sweep_config({table!r}), Path(sys.argv[1]), progress=progress, processes={count})
+probe_fleet(fleet_config({table!r}), Path(sys.argv[1]), progress=progress, processes={count})
 """
     run = [sys.executable, "-c", script, str(tmp_path / "killed")]
     with subprocess.Popen(run, stdout=subprocess.PIPE) as process:
@@ -216,12 +216,12 @@ sweep(sweep_config({table!r}), Path(sys.argv[1]), progress=progress, processes={
         assert process.stdout.readline() == b"half\n"
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "killed" / "records.jsonl").exists()
-    resumed = resume_sweep(tmp_path / "killed", processes=count)
+    resumed = resume_fleet(tmp_path / "killed", processes=count)
     for record, other in zip(resumed.records, whole.records, strict=True):
         assert_same_run(tmp_path / "killed" / record.name, tmp_path / "whole" / other.name)
 
 
-def test_a_sweep_repeats_from_its_own_config_and_automaton(tmp_path: Path) -> None:
+def test_a_fleet_repeats_from_its_own_config_and_automaton(tmp_path: Path) -> None:
     automaton = {
         "alphabet": ["a", "b"],
         "start": 0,
@@ -230,38 +230,38 @@ def test_a_sweep_repeats_from_its_own_config_and_automaton(tmp_path: Path) -> No
     }
     file = tmp_path / "even.json"
     file.write_text(json.dumps(automaton))
-    config = sweep_config({**several([1, 2], [2e-3]), "language": str(file)})
-    first = sweep(config, tmp_path / "first")
+    config = fleet_config({**several([1, 2], [2e-3]), "language": str(file)})
+    first = probe_fleet(config, tmp_path / "first")
     file.unlink()
     table = RunDirectory.open(tmp_path / "first").config_table()
-    assert is_sweep(table)
-    assert sweep_config(table) == config
+    assert is_fleet(table)
+    assert fleet_config(table) == config
     for name in ("records.jsonl", "seed=1,learning_rate=0.002/records.jsonl"):
         (tmp_path / "first" / name).unlink()
-    assert resume_sweep(tmp_path / "first").records == first.records
+    assert resume_fleet(tmp_path / "first").records == first.records
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_directory_where_another_process_is_at_work_is_left_alone(
     count: int, tmp_path: Path
 ) -> None:
-    sweep(sweep_config(several([1, 2])), tmp_path / "sweep")
-    (tmp_path / "sweep" / "records.jsonl").unlink()
+    probe_fleet(fleet_config(several([1, 2])), tmp_path / "fleet")
+    (tmp_path / "fleet" / "records.jsonl").unlink()
     with (
-        RunDirectory.open(tmp_path / "sweep" / "seed=2").lock(),
+        RunDirectory.open(tmp_path / "fleet" / "seed=2").lock(),
         pytest.raises(RunDirectoryError, match="another process is at work"),
     ):
-        resume_sweep(tmp_path / "sweep", processes=count)
+        resume_fleet(tmp_path / "fleet", processes=count)
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_damaged_checkpoint_stops_a_sweep_in_whatever_process(count: int, tmp_path: Path) -> None:
-    sweep(sweep_config(several([1, 2])), tmp_path / "sweep")
+def test_a_damaged_checkpoint_stops_a_fleet_in_whatever_process(count: int, tmp_path: Path) -> None:
+    probe_fleet(fleet_config(several([1, 2])), tmp_path / "fleet")
     for name in ("records.jsonl", "seed=2/records.jsonl"):
-        (tmp_path / "sweep" / name).unlink()
-    (tmp_path / "sweep" / "seed=2" / "checkpoint.safetensors").write_bytes(b"none")
+        (tmp_path / "fleet" / name).unlink()
+    (tmp_path / "fleet" / "seed=2" / "checkpoint.safetensors").write_bytes(b"none")
     with pytest.raises(StorageError, match="cannot read the checkpoint"):
-        resume_sweep(tmp_path / "sweep", processes=count)
+        resume_fleet(tmp_path / "fleet", processes=count)
 
 
 @pytest.mark.parametrize(
@@ -278,29 +278,29 @@ def test_a_damaged_checkpoint_stops_a_sweep_in_whatever_process(count: int, tmp_
     ],
     ids=str,
 )
-def test_a_config_that_is_no_sweep_is_refused(table: dict[str, Any], message: str) -> None:
+def test_a_config_that_is_no_fleet_is_refused(table: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        sweep_config(table)
+        fleet_config(table)
 
 
 def test_a_probe_takes_one_seed_and_one_rate(tmp_path: Path) -> None:
     for table in (several([1, 2]), several(None, [1e-3])):
-        assert is_sweep(table)
-        with pytest.raises(ConfigError, match="is for a sweep: use sweep_config"):
+        assert is_fleet(table)
+        with pytest.raises(ConfigError, match="is for a fleet: use fleet_config"):
             probe_config(table)
-    assert not is_sweep(several(1, 1e-3))
-    sweep(sweep_config(several([1])), tmp_path / "sweep")
-    (tmp_path / "sweep" / "records.jsonl").unlink()
-    with pytest.raises(ConfigError, match="is for a sweep"):
-        resume_probe(tmp_path / "sweep")
+    assert not is_fleet(several(1, 1e-3))
+    probe_fleet(fleet_config(several([1])), tmp_path / "fleet")
+    (tmp_path / "fleet" / "records.jsonl").unlink()
+    with pytest.raises(ConfigError, match="is for a fleet"):
+        resume_probe(tmp_path / "fleet")
 
 
 def test_what_cannot_be_swept_leaves_no_directory(tmp_path: Path) -> None:
     table = {**several([1, 2]), "language": "aa-star", "data": {"bins": [[2, 2], [3, 3]]}}
     with pytest.raises(LengthError, match="no word of aa-star has length 3"):
-        sweep(sweep_config(table), tmp_path / "sweep")
+        probe_fleet(fleet_config(table), tmp_path / "fleet")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine").write_text("")
     with pytest.raises(RunDirectoryError, match="is not empty"):
-        sweep(sweep_config(several([1, 2])), tmp_path / "notes")
+        probe_fleet(fleet_config(several([1, 2])), tmp_path / "notes")
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]

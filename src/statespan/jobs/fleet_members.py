@@ -1,4 +1,4 @@
-"""The members of a sweep in one process: trained as a fleet where that is faster, then measured."""
+"""The members of a fleet in one process: stacked where that is faster, then measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MemberProgress: TypeAlias = Callable[[str, str, int, int, str], None]
 """(member, what is going on, steps done, steps in all, a remark)."""
 
 ENDING_SECONDS = 3.0
-"""How long a process of a sweep that was killed may take to notice and to end."""
+"""How long a process of a fleet that was killed may take to notice and to end."""
 
 FLEET_MEMBERS = 64
 """The most probes whose words are held in memory at once."""
