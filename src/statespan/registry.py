@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-from statespan.errors import InputError, UnknownNameError
+from statespan.errors import InputError, UnknownNameError, suggest
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "bind_parameters", "full_name", "parse_parameters"]
 
 T = TypeVar("T")
 
@@ -78,3 +79,70 @@ class Registry(Generic[T]):
         for point in entry_points(group=self.group):
             if point.name not in self._members:
                 self.add(point.name, point.load())
+
+
+def parse_parameters(text: str) -> tuple[str, dict[str, str]]:
+    """Return the name and the parameters that `text` (`name:key=value,...`) says.
+
+    Raises:
+        InputError: a parameter is not key=value.
+
+    Example:
+        >>> parse_parameters("bounded-dyck:brackets=2,depth=3")
+        ('bounded-dyck', {'brackets': '2', 'depth': '3'})
+    """
+    name, _, listed = text.partition(":")
+    parameters: dict[str, str] = {}
+    for item in listed.split(",") if listed else []:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise InputError(f"a parameter is key=value, got {item!r} in {text!r}.")
+        parameters[key.strip()] = value.strip()
+    return name, parameters
+
+
+def bind_parameters(
+    name: str, factory: Callable[..., object], given: Mapping[str, object]
+) -> dict[str, Any]:
+    """Return all parameters of `factory`: those given, converted and checked, or their defaults.
+
+    `name` is what the factory is called in messages. Its parameters are whole numbers, numbers or
+    strings, by keyword, each with a default.
+
+    Raises:
+        InputError: an unknown parameter, or one of the wrong type.
+    """
+    bound = _defaults(factory)
+    types = inspect.get_annotations(factory, eval_str=True)
+    for key, value in given.items():
+        if key not in bound:
+            raise InputError(f"{name} has no parameter {key!r}. {suggest(key, bound)}")
+        bound[key] = _convert(name, key, value, types[key])
+    return bound
+
+
+def full_name(name: str, factory: Callable[..., object], bound: Mapping[str, object]) -> str:
+    """Return `name` with the parameters that are not the defaults of `factory`, as it is parsed."""
+    defaults = _defaults(factory)
+    changed = [f"{key}={value}" for key, value in bound.items() if value != defaults[key]]
+    return f"{name}:{','.join(changed)}" if changed else name
+
+
+def _defaults(factory: Callable[..., object]) -> dict[str, Any]:
+    signature = inspect.signature(factory)
+    return {key: parameter.default for key, parameter in signature.parameters.items()}
+
+
+def _convert(name: str, key: str, value: object, kind: type) -> object:
+    need = {int: "a whole number", float: "a number", str: "a string"}[kind]
+    wrong = InputError(f"the parameter {key} of {name} must be {need}, got {value!r}.")
+    if isinstance(value, str) and kind is not str:
+        try:
+            return kind(value)
+        except ValueError:
+            raise wrong from None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise wrong
+    return value

@@ -6,14 +6,13 @@ import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from statespan.errors import AutomatonError, InputError, suggest
+from statespan.errors import AutomatonError, InputError
 from statespan.languages.formal_language import Language
-from statespan.registry import Registry
+from statespan.registry import Registry, bind_parameters, full_name, parse_parameters
 
 __all__ = ["LANGUAGES", "language", "language_from_file", "language_from_text"]
 
@@ -39,15 +38,14 @@ def language(name: str, **parameters: object) -> Language:
     factory = LANGUAGES.get(
         name, hint=f"(A plain word as an expression goes in parentheses: ({name}).)"
     )
-    bound = _bind(name, factory, parameters)
+    bound = bind_parameters(name, factory, parameters)
     made = factory(**bound)
-    changed = {key: value for key, value in bound.items() if value != _defaults(factory)[key]}
-    listed = ",".join(f"{key}={value}" for key, value in changed.items())
+    whole = full_name(name, factory, bound)
     return dataclasses.replace(
         made,
-        name=f"{name}:{listed}" if listed else name,
+        name=whole,
         parameters=bound,
-        catalogue_name=None if listed else name,
+        catalogue_name=name if whole == name else None,
         description=(inspect.getdoc(factory) or "").partition("\n")[0],
     )
 
@@ -77,13 +75,7 @@ def language_from_text(text: str, *, alphabet: Sequence[str] | None = None) -> L
     if match is None or not _is_meant_as_name(match[1], match[2]):
         return Language.from_expression(text, alphabet=alphabet)
     _refuse_alphabet(text, alphabet)
-    name, listed = match.groups()
-    parameters: dict[str, object] = {}
-    for item in (listed or "").split(",") if listed else []:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise InputError(f"a parameter is key=value, got {item!r} in {text!r}.")
-        parameters[key.strip()] = value.strip()
+    name, parameters = parse_parameters(text)
     return language(name, **parameters)
 
 
@@ -111,36 +103,3 @@ def language_from_file(path: Path) -> Language:
     except (ValueError, RecursionError) as error:
         raise AutomatonError(f"the automaton {path} is no JSON: {error}.") from error
     return Language.from_dfa(table, name=path.stem)
-
-
-def _defaults(factory: Callable[..., Language]) -> dict[str, Any]:
-    signature = inspect.signature(factory)
-    return {key: parameter.default for key, parameter in signature.parameters.items()}
-
-
-def _bind(
-    name: str, factory: Callable[..., Language], parameters: Mapping[str, object]
-) -> dict[str, Any]:
-    """Return all parameters of `factory`: the given ones, converted and checked, or defaults."""
-    bound = _defaults(factory)
-    types = inspect.get_annotations(factory, eval_str=True)
-    for key, value in parameters.items():
-        if key not in bound:
-            raise InputError(f"{name} has no parameter {key!r}. {suggest(key, bound)}")
-        bound[key] = _convert(name, key, value, types[key])
-    return bound
-
-
-def _convert(name: str, key: str, value: object, kind: type) -> object:
-    need = {int: "a whole number", float: "a number", str: "a string"}[kind]
-    wrong = InputError(f"the parameter {key} of {name} must be {need}, got {value!r}.")
-    if isinstance(value, str) and kind is not str:
-        try:
-            return kind(value)
-        except ValueError:
-            raise wrong from None
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise wrong
-    return value
