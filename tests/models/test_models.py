@@ -58,6 +58,20 @@ def test_a_long_sequence_that_goes_through_in_pieces_is_whole(
 
 
 @every_model
+@torch.no_grad()
+def test_a_vector_is_read_as_the_mixture_of_tokens_that_it_is(config: ModelConfig) -> None:
+    """One-hot vectors give what their ids give; pieces of other vectors what the whole gives."""
+    model, tokens = make(config), draw_tokens(20)
+    one_hot = torch.nn.functional.one_hot(tokens, VOCAB).float()
+    torch.testing.assert_close(model(one_hot).logits, model(tokens).logits, rtol=1e-4, atol=1e-4)
+    vectors = one_hot.roll(1, dims=1) - 0.3 * one_hot
+    first, state = model(vectors[:, :7])
+    second, _ = model(vectors[:, 7:], state)
+    whole = model(vectors).logits
+    torch.testing.assert_close(torch.cat((first, second), dim=1), whole, rtol=1e-4, atol=1e-4)
+
+
+@every_model
 def test_no_output_depends_on_a_later_token(config: ModelConfig) -> None:
     model = make(config)
     embedded: list[Tensor] = []

@@ -12,13 +12,15 @@ from __future__ import annotations
 from typing import Any, cast, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import relu
 
 from statespan.models.model import (
     MODELS,
+    Embeddings,
+    Inputs,
     LayerState,
     ModelConfig,
     ModelState,
@@ -135,13 +137,11 @@ class Diagonal(SequenceModel):
 
     def __init__(self, config: ModelConfig, *, vocab_size: int, num_outputs: int) -> None:
         super().__init__(config, vocab_size=vocab_size, num_outputs=num_outputs)
-        self.embeddings = nn.Embedding(vocab_size, config.d_model)
+        self.embeddings = Embeddings(vocab_size, config.d_model)
         self.layers = nn.ModuleList(DiagonalLayer(self.config) for _ in range(config.layers))
         self.lm_head = nn.Linear(config.d_model, num_outputs)
 
-    def forward(
-        self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
-    ) -> Output:
+    def forward(self, tokens: Inputs, state: ModelState | None = None) -> Output:
         hidden = self.embeddings(tokens)
         states: list[LayerState] = []
         for index, layer in enumerate(self.layers):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int
-from torch import Tensor, nn
+from torch import nn
 
 from statespan.models.model import (
     MODELS,
+    Embeddings,
+    Inputs,
     ModelConfig,
     ModelState,
     Output,
@@ -34,13 +35,11 @@ class LSTM(SequenceModel):
 
     def __init__(self, config: ModelConfig, *, vocab_size: int, num_outputs: int) -> None:
         super().__init__(config, vocab_size=vocab_size, num_outputs=num_outputs)
-        self.embeddings = nn.Embedding(vocab_size, config.d_model)
+        self.embeddings = Embeddings(vocab_size, config.d_model)
         self.lstm = nn.LSTM(config.d_model, config.d_model, config.layers, batch_first=True)
         self.lm_head = nn.Linear(config.d_model, num_outputs)
 
-    def forward(
-        self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
-    ) -> Output:
+    def forward(self, tokens: Inputs, state: ModelState | None = None) -> Output:
         past = None
         if state is not None:
             past = tuple(torch.stack(parts) for parts in zip(*state, strict=True))

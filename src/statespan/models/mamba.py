@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any, cast, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from statespan.models.model import (
     MODELS,
+    Embeddings,
+    Inputs,
     LayerState,
     ModelConfig,
     ModelState,
@@ -184,7 +186,7 @@ class Backbone(nn.Module):
 
     def __init__(self, mixers: Sequence[Mixer], *, vocab_size: int, width: int) -> None:
         super().__init__()
-        self.embeddings = nn.Embedding(vocab_size, width)
+        self.embeddings = Embeddings(vocab_size, width)
         self.layers = nn.ModuleList(Block(mixer, width) for mixer in mixers)
         self.norm_f = RMSNorm(width)
 
@@ -194,7 +196,7 @@ class Backbone(nn.Module):
         return cast("list[Block]", list(self.layers))
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], state: ModelState | None
+        self, tokens: Inputs, state: ModelState | None
     ) -> tuple[Float[Tensor, "batch length width"], ModelState]:
         """Return the final hidden states and the next state of every layer.
 
@@ -202,7 +204,7 @@ class Backbone(nn.Module):
         system, which then costs more than filling them, and without gradients a piece is all that
         is held at a time.
         """
-        batch, length = tokens.shape
+        batch, length = tokens.shape[:2]
         size = max(LEAST_PIECE, PIECE_TOKENS // max(1, batch))
         outputs = []
         for begin in range(0, max(1, length), size):
@@ -212,7 +214,7 @@ class Backbone(nn.Module):
         return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0], state
 
     def _piece(
-        self, tokens: Int[Tensor, "batch length"], state: ModelState | None
+        self, tokens: Inputs, state: ModelState | None
     ) -> tuple[Float[Tensor, "batch length width"], ModelState]:
         hidden = self.embeddings(tokens)
         states: list[LayerState] = []
@@ -251,9 +253,7 @@ class MixerModel(SequenceModel):
             "tie_word_embeddings": False,
         }
 
-    def forward(
-        self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
-    ) -> Output:
+    def forward(self, tokens: Inputs, state: ModelState | None = None) -> Output:
         hidden, state = self.backbone(tokens, state)
         return Output(self.lm_head(hidden), state)
 

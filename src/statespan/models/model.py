@@ -16,6 +16,8 @@ from statespan.registry import Registry
 
 __all__ = [
     "MODELS",
+    "Embeddings",
+    "Inputs",
     "LayerState",
     "ModelConfig",
     "ModelState",
@@ -32,6 +34,9 @@ __all__ = [
 LayerState: TypeAlias = tuple[Tensor, ...]
 ModelState: TypeAlias = tuple[LayerState, ...]
 """What a model carries from one piece of a sequence to the next, layer by layer."""
+
+Inputs: TypeAlias = Int[Tensor, "batch length"] | Float[Tensor, "batch length input"]
+"""Token ids; or vectors, of as many numbers as there would be token ids."""
 
 
 class ModelConfig(
@@ -72,7 +77,7 @@ class Output(NamedTuple):
 
 
 class SequenceModel(nn.Module, ABC):
-    """A causal model of token sequences that can be run in pieces.
+    """A causal model of sequences, of tokens or of vectors, that can be run in pieces.
 
     Whole sequence equals piece by piece: `model(ids[:, :t])` followed by `model(ids[:, t:], state)`
     gives the logits of `model(ids)`. Padding goes to the right, where a causal model never sees it.
@@ -87,9 +92,7 @@ class SequenceModel(nn.Module, ABC):
         self.num_outputs = num_outputs
 
     @abstractmethod
-    def forward(
-        self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
-    ) -> Output:
+    def forward(self, tokens: Inputs, state: ModelState | None = None) -> Output:
         """Return logits and the next state; a missing state is that before the first token."""
 
     @abstractmethod
@@ -143,6 +146,24 @@ def check_at_least(least: int, **values: int) -> None:
     for name, value in values.items():
         if value < least:
             raise ConfigError(f"{name} must be at least {least}, got {value}.")
+
+
+class Embeddings(nn.Embedding):
+    """The first layer of every model: a row of weights a token id.
+
+    A vector becomes the sum of the rows, each times its number: a linear projection by the same
+    weights, of which an id is the case of a single 1.
+
+    Example:
+        >>> layer = Embeddings(3, 2)
+        >>> one_hot = torch.tensor([[[0.0, 1.0, 0.0]]])
+        >>> torch.equal(layer(one_hot), layer(torch.tensor([[1]])))
+        True
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's name)
+        """Return the rows of ids [*batch], or the projections of vectors [*batch, number]."""
+        return input @ self.weight if input.is_floating_point() else super().forward(input)
 
 
 class RMSNorm(nn.Module):

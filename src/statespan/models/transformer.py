@@ -14,6 +14,8 @@ from statespan.errors import ConfigError, LengthError
 from statespan.models.feed_forward import FeedForward
 from statespan.models.model import (
     MODELS,
+    Embeddings,
+    Inputs,
     LayerState,
     ModelConfig,
     ModelState,
@@ -128,7 +130,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: TransformerConfig, *, vocab_size: int) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(vocab_size, config.d_model)
+        self.embed_tokens = Embeddings(vocab_size, config.d_model)
         if config.positions == "learned":
             self.embed_positions = nn.Embedding(config.max_length, config.d_model)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
@@ -146,9 +148,7 @@ class Transformer(SequenceModel):
         self.model = Decoder(self.config, vocab_size=vocab_size)
         self.lm_head = nn.Linear(config.d_model, num_outputs, bias=False)
 
-    def forward(
-        self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
-    ) -> Output:
+    def forward(self, tokens: Inputs, state: ModelState | None = None) -> Output:
         past = 0 if state is None else state[0][0].shape[2]
         positions = torch.arange(past, past + tokens.shape[1], device=tokens.device)
         hidden = self.model.embed_tokens(tokens)
