@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,26 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
         assert one.read_bytes() == two.read_bytes()
     log = RunDirectory.open(tmp_path / "run").read_records("training.jsonl")
     assert [record.step for record in log if isinstance(record, TokensRecord)] == [2, 4]
+
+
+def test_a_run_with_rows_that_ask_for_recall_goes_on_as_if_it_had_not_been(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    novel = resources.files("statespan") / "assets/novels/moby-dick.txt"
+    (tmp_path / "novel.txt").write_text(novel.read_text("utf-8")[:60_000], "utf-8")
+    settings = table(inputs["bamba"], tmp_path / "novel.txt")
+    settings |= {"length": 256, "recall": {"share": 0.5, "kinds": {"key-value": 1.0}}}
+    config = extend_config(settings)
+    whole = extend(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        extend(config, tmp_path / "run", progress=stop_after(3))
+    resumed = resume_extend(tmp_path / "run")
+    assert resumed.records == whole.records
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+    run = resumed.records[0]
+    assert isinstance(run, ExtensionRecord)
+    assert run.recall == 0.5
+    assert "50% of the rows" in (tmp_path / "run/adapter/README.md").read_text("utf-8")
 
 
 @pytest.mark.slow

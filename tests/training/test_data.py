@@ -12,7 +12,7 @@ import statespan
 from statespan.errors import LengthError
 from statespan.languages import Language
 from statespan.training import PAD, Example, LanguageData, Vocabulary, batch_examples, build_data
-from statespan.training.data import PackedExamples, order_epoch
+from statespan.training.examples import PackedExamples, order_epoch
 
 BINS = [(1, 12), (13, 20), (21, 26)]
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from statespan.training import READOUTS, Readout, Vocabulary, build_readout
+from statespan.training import READOUTS, SetReadout, Vocabulary, build_readout
 
 VOCABULARY = Vocabulary(("a", "b"))
 SETS = torch.tensor([[True, False, True], [False, True, False], [True, True, False]])
 every_loss = pytest.mark.parametrize("name", ["symbols", "class-mse", "class-cross-entropy"])
 
 
-def make(name: str) -> Readout:
+def make(name: str) -> SetReadout:
     return build_readout(name, VOCABULARY, SETS)
 
 

@@ -30,6 +30,7 @@ def extension_card(records: Sequence[Record], *, base: str, adapter: bool) -> st
         "## Training\n\n"
         f"- text: {run.text}; documents of less than a row "
         f"{'share one and do not see each other' if run.packed else 'are padded'}\n"
+        f"{_recall(run)}"
         f"- what trains: {trained}; {run.trainable:,} of {run.parameters:,} numbers\n"
         f"- attention: {run.attention}, in {run.extended} layers\n"
         f"- {run.steps:,} steps of AdamW, {run.tokens:,} tokens, rate {run.learning_rate:g} after "
@@ -40,6 +41,15 @@ def extension_card(records: Sequence[Record], *, base: str, adapter: bool) -> st
         "reads with full attention; after it, with the attention that is named.\n\n"
         + "\n".join(_table(records))
         + "\n"
+    )
+
+
+def _recall(run: ExtensionRecord) -> str:
+    if not run.recall:
+        return ""
+    return (
+        f"- {run.recall:.0%} of the rows are no running text: words and sentences of it, with keys "
+        "and values that are asked for; only the answers count there\n"
     )
 
 

@@ -17,6 +17,7 @@ from statespan.memory import RECALL, Attention
 from statespan.pretrained.context_length import PositionScaling, context_length, default_scaling
 from statespan.records import to_struct
 from statespan.training.fine_tuning_config import FineTuningConfig
+from statespan.training.recall_rows import RecallConfig
 
 __all__ = [
     "ExtendConfig",
@@ -62,6 +63,7 @@ class ExtendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         rope: how rotary positions are stretched; none: as `default_scaling` says.
         merge: whether the model with the adapters merged is saved, too.
         measure_before: whether the model is measured before the training, too.
+        recall: which of the rows are no text, but documents made of it that ask for recall.
         training: settings of `FineTuningConfig`; what is left out is by the recipe.
         evaluation: settings of `EvaluateConfig`, before and after.
     """
@@ -82,6 +84,7 @@ class ExtendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str | None = None
     data: ExtendTextConfig = ExtendTextConfig()
+    recall: RecallConfig = RecallConfig()
     training: dict[str, Any] = {}
     evaluation: dict[str, Any] = {}
 

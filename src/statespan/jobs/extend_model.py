@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from statespan.pretrained.context_length import stretch_positions
 from statespan.pretrained.span.plan import check_suits, model_of, plan_extension
 from statespan.training import torch_stream
 from statespan.training.cross_entropy import check_chunked_loss
+from statespan.training.recall_rows import MixedStream, RowStream, recall_source
 from statespan.training.separation import keeps_documents_apart
 from statespan.training.text import TextEncoder, TextSource, TextStream
 from statespan.training.text.stream import StreamPosition
@@ -44,7 +46,7 @@ class Trainee:
     model: nn.Module
     extended: tuple[str, ...]
     packed: bool
-    stream: Callable[[StreamPosition], TextStream]
+    stream: Callable[[StreamPosition], RowStream]
 
 
 def check_model(config: ExtendConfig, model: LanguageModel) -> None:
@@ -81,8 +83,8 @@ def build_trainee(config: ExtendConfig, model: LanguageModel, source: TextSource
         trained = adapt(live, _adapters(config, live), generator=generator)
     extension = enable(trained, train_attention(config))
     packed = _is_packed(config, trained)
-    stream = make_stream(config, model, source, pack=packed)
-    sample = _sample(stream(StreamPosition()), model.device)
+    text = make_stream(config, model, source, pack=packed)
+    sample = _sample(text(StreamPosition()), model.device)
     trained.eval()
     audit(trained, sample, method=None if config.method == "full" else config.method)
     if config.training["gradient_checkpointing"]:
@@ -91,7 +93,7 @@ def build_trainee(config: ExtendConfig, model: LanguageModel, source: TextSource
             # Later versions of transformers call it activation_checkpointing_enable.
             warnings.simplefilter("ignore", FutureWarning)
             outer.gradient_checkpointing_enable({"use_reentrant": False})
-    return Trainee(trained, extension.extended, packed, stream)
+    return Trainee(trained, extension.extended, packed, _mix(config, model, source, text))
 
 
 def encoder_of(model: LanguageModel) -> TextEncoder:
@@ -115,6 +117,29 @@ def make_stream(
             window=config.data.window,
             seed=config.seed,
             position=position,
+        )
+
+    return stream
+
+
+def _mix(
+    config: ExtendConfig,
+    model: LanguageModel,
+    source: TextSource,
+    text: Callable[[StreamPosition], TextStream],
+) -> Callable[[StreamPosition], RowStream]:
+    """Return what gives the rows of a config from a position on: text, and what asks for recall."""
+    if not config.recall.share:
+        return text
+    documents = recall_source(source, encoder_of(model))
+
+    def stream(position: StreamPosition) -> RowStream:
+        return MixedStream(
+            text(msgspec.structs.replace(position, mixed=0)),
+            documents,
+            config.recall,
+            given=position.mixed,
+            seed=config.seed,
         )
 
     return stream

@@ -182,6 +182,7 @@ def describe_extension(prepared: PreparedExtension, trainee: Trainee) -> Extensi
         extended=len(trainee.extended),
         packed=trainee.packed,
         text=prepared.source.name,
+        recall=config.recall.share,
         steps=training.steps,
         tokens=training.steps * training.rows * config.length,
         learning_rate=training.learning_rate,

@@ -24,6 +24,7 @@ from statespan.training.documents import (
     PAD_ID,
     DocumentSource,
     Prose,
+    document_encoder,
     read_prose,
     tokenizer_files,
     train_tokenizer,
@@ -67,14 +68,10 @@ class PreparedPretraining:
 
     config: PretrainConfig
     texts: Texts
+    tokenizer: Tokenizer
     source: DocumentSource
     held_out: HeldOutDocuments
     progress: Progress
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the run."""
-        return self.source.tokenizer
 
 
 def read_texts(config: PretrainConfig, progress: Progress) -> Texts:
@@ -123,9 +120,10 @@ def prepare(
     Raises:
         LengthError: no held-out document is as short as it has to be.
     """
-    source = DocumentSource(texts.training, tokenizer)
-    held_out = draw_held_out(config, DocumentSource(texts.validation, tokenizer))
-    return PreparedPretraining(config, texts, source, held_out, progress)
+    encoder = document_encoder(tokenizer)
+    source = DocumentSource(texts.training, encoder)
+    held_out = draw_held_out(config, DocumentSource(texts.validation, encoder))
+    return PreparedPretraining(config, texts, tokenizer, source, held_out, progress)
 
 
 def train_hybrid(prepared: PreparedPretraining, directory: RunDirectory) -> Any:

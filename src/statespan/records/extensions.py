@@ -12,7 +12,8 @@ class ExtensionRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="extens
 
     `context` is the length that it was made for, `length` that of the rows. `rope` says how its
     rotary positions were stretched. `tokens` counts the places in the rows of all steps, padding
-    included. `extended` names the attention layers that `attention` was put into.
+    included. `extended` counts the attention layers that `attention` was put into. `recall` is the
+    share of rows that are no text, but documents made of it that ask for recall.
     """
 
     model: str
@@ -32,3 +33,4 @@ class ExtensionRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="extens
     steps: int
     tokens: int
     learning_rate: float
+    recall: float = 0.0

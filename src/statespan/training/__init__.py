@@ -6,17 +6,18 @@ from statespan.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from statespan.training.data import (
-    Batch,
-    DataConfig,
-    Example,
-    LanguageData,
-    batch_examples,
-    build_data,
-)
+from statespan.training.data import DataConfig, LanguageData, build_data
+from statespan.training.examples import Batch, Example, batch_examples
 from statespan.training.fleet import train_fleet
 from statespan.training.loop import TrainingConfig, TrainingRun, train, train_alone
-from statespan.training.readouts import READOUTS, Readout, build_readout
+from statespan.training.readouts import (
+    READOUTS,
+    ChoiceReadout,
+    Readout,
+    SetReadout,
+    ValueReadout,
+    build_readout,
+)
 from statespan.training.streams import python_stream, torch_stream
 from statespan.training.vocabulary import BOS, EOS, PAD, Vocabulary
 
@@ -27,12 +28,15 @@ __all__ = [
     "READOUTS",
     "Batch",
     "Checkpoint",
+    "ChoiceReadout",
     "DataConfig",
     "Example",
     "LanguageData",
     "Readout",
+    "SetReadout",
     "TrainingConfig",
     "TrainingRun",
+    "ValueReadout",
     "Vocabulary",
     "batch_examples",
     "build_data",

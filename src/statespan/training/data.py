@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -10,23 +10,15 @@ from typing import Annotated, TypeAlias, final
 
 import msgspec
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
 from statespan.errors import ConfigError
 from statespan.languages import Language, NextSymbols, Sampler, Word
-from statespan.training.vocabulary import PAD, Vocabulary
+from statespan.training.examples import Example
+from statespan.training.vocabulary import Vocabulary
 
-__all__ = [
-    "AnswerSets",
-    "Batch",
-    "DataConfig",
-    "Example",
-    "LanguageData",
-    "PackedExamples",
-    "batch_examples",
-    "build_data",
-]
+__all__ = ["AnswerSets", "DataConfig", "LanguageData", "build_data"]
 
 AtLeast0: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 AtLeast1: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
@@ -65,20 +57,6 @@ class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                     f"overlap, got {[list(pair) for pair in self.bins]}."
                 )
             last = upper
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A word as token ids (BOS first), with the answer set after each of them."""
-
-    tokens: list[int]
-    targets: list[int]
-
-    @property
-    def length(self) -> int:
-        """The number of symbols of the word."""
-        return len(self.tokens) - 1
 
 
 @final
@@ -188,70 +166,3 @@ def _draw_distinct(draw: Callable[..., list[Word]], wanted: int) -> list[Word]:
             break
         words.update(dict.fromkeys(draw(count=1)))
     return list(words)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Examples side by side, padded on the right; `mask` is true where there is a position.
-
-    A fleet's batch has an axis of members in front.
-    """
-
-    tokens: Int[Tensor, "*batch length"]
-    targets: Int[Tensor, "*batch length"]
-    mask: Bool[Tensor, "*batch length"]
-
-
-@final
-class PackedExamples:
-    """Examples end to end in one row of memory, from which any batch is gathered at once."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._tokens = torch.tensor([token for item in examples for token in item.tokens])
-        self._targets = torch.tensor([target for item in examples for target in item.targets])
-        ends = torch.tensor([0, *(len(item.tokens) for item in examples), 0]).cumsum(0)
-        self._begins, self._ends = ends[:-1], ends[1:]
-
-    def sizes(self, indices: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
-        """Return the number of tokens of each example; the index -1 is an example of none."""
-        return self._ends[indices] - self._begins[indices]
-
-    def batch(self, indices: Int[Tensor, "*batch"]) -> Batch:
-        """Return the examples at `indices` as one batch, as long as the longest of them."""
-        sizes = self.sizes(indices)[..., None]
-        positions = torch.arange(int(sizes.max()))
-        mask = positions < sizes
-        places = (self._begins[indices][..., None] + positions).masked_fill_(~mask, 0)
-        tokens = self._tokens[places].masked_fill_(~mask, PAD)
-        return Batch(tokens, self._targets[places].masked_fill_(~mask, 0), mask)
-
-
-def batch_examples(examples: Sequence[Example], *, batch_tokens: int = 8_192) -> Iterator[Batch]:
-    """Yield the examples in order of length, in batches of about `batch_tokens` tokens."""
-    ordered = sorted(examples, key=lambda example: example.length)
-    packed = PackedExamples(ordered)
-    begin = 0
-    while begin < len(ordered):
-        end = begin + 1
-        while end < len(ordered) and (end + 1 - begin) * len(ordered[end].tokens) <= batch_tokens:
-            end += 1
-        yield packed.batch(torch.arange(begin, end))
-        begin = end
-
-
-def order_epoch(examples: Sequence[Example], batch_size: int, rng: Random) -> list[list[int]]:
-    """Return the batches of one epoch as lists of indices, each of similar lengths.
-
-    The examples are shuffled, sorted by length within pools of 16 batches, and the batches
-    shuffled: little padding, and still random. The last, smaller batch counts too.
-    """
-    order = list(range(len(examples)))
-    rng.shuffle(order)
-    pool = 16 * batch_size
-    batches: list[list[int]] = []
-    for begin in range(0, len(order), pool):
-        chosen = sorted(order[begin : begin + pool], key=lambda i: examples[i].length)
-        batches += [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
-    rng.shuffle(batches)
-    return batches

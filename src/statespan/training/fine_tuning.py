@@ -20,8 +20,9 @@ from statespan.pretrained.span.plan import model_of
 from statespan.records import TokensRecord
 from statespan.training.cross_entropy import chunked_cross_entropy
 from statespan.training.fine_tuning_config import FineTuningConfig
+from statespan.training.recall_rows import RowStream
 from statespan.training.streams import torch_stream
-from statespan.training.text import Row, StreamPosition, TextStream, batch_rows
+from statespan.training.text import Row, StreamPosition, batch_rows
 from statespan.training.trainable_state import load_trainable, read_state, save_trainable
 
 __all__ = ["FineTuning", "FineTuningState", "TokenLoss"]
@@ -80,7 +81,7 @@ class FineTuning:
     def __init__(
         self,
         model: nn.Module,
-        stream: Callable[[StreamPosition], TextStream],
+        stream: Callable[[StreamPosition], RowStream],
         config: FineTuningConfig,
         *,
         seed: int,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from statespan.errors import ConfigError, TrainingError
 from statespan.models import architecture
-from statespan.training.data import Batch, Example, PackedExamples
+from statespan.training.examples import Batch, Example, PackedExamples
 from statespan.training.loop import TrainingRun
 from statespan.training.stacked import (
     StackedAdamW,

@@ -16,7 +16,7 @@ from statespan.errors import TrainingError
 from statespan.models import SequenceModel
 from statespan.records import TrainingRecord
 from statespan.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from statespan.training.data import Batch, Example, PackedExamples, order_epoch
+from statespan.training.examples import Batch, Example, PackedExamples, order_epoch
 from statespan.training.readouts import Readout
 from statespan.training.streams import python_stream
 

@@ -1,7 +1,7 @@
-"""From a model's outputs to one logit a symbol and EOS, and the loss that trains it so.
+"""What a model's outputs mean, and the loss that trains it so.
 
-The task is the seed paper's: after each prefix, exactly the symbols that may follow. A readout says
-how many outputs the model has, what they mean, and what they cost.
+Of a language, a model says what the seed paper asks: after each prefix, exactly the symbols that
+may follow. Of a task it says one answer, or a number.
 """
 
 from __future__ import annotations
@@ -17,11 +17,31 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from statespan.registry import Registry
 from statespan.training.vocabulary import Vocabulary
 
-__all__ = ["READOUTS", "Readout", "build_readout"]
+__all__ = [
+    "READOUTS",
+    "ChoiceReadout",
+    "Readout",
+    "SetReadout",
+    "ValueReadout",
+    "build_readout",
+]
 
 
 class Readout(ABC):
-    """What the outputs of a model mean, for one vocabulary and one list of answer sets.
+    """How many outputs a model has, and what they cost."""
+
+    @property
+    @abstractmethod
+    def num_outputs(self) -> int:
+        """The number of outputs of the model at each position."""
+
+    @abstractmethod
+    def loss(self, outputs: Float[Tensor, "position output"], targets: Tensor) -> Float[Tensor, ""]:
+        """Return the loss summed over positions; `targets` [position] say what is right there."""
+
+
+class SetReadout(Readout):
+    """A readout that says a set of answers, for one vocabulary and one list of answer sets.
 
     `answer_sets` [set, answer] are the sets of next symbols that occur in the training data, one a
     row, in the order of `Vocabulary.answers`.
@@ -31,14 +51,9 @@ class Readout(ABC):
         self.vocabulary = vocabulary
         self.answer_sets = answer_sets
 
-    @property
-    @abstractmethod
-    def num_outputs(self) -> int:
-        """The number of outputs of the model at each position."""
-
     @abstractmethod
     def logits(self, outputs: Float[Tensor, "*batch output"]) -> Float[Tensor, "*batch answer"]:
-        """Return one logit an answer: positive where the model allows it."""
+        """Return one logit an answer: positive where the model says it."""
 
     @abstractmethod
     def loss(
@@ -46,21 +61,27 @@ class Readout(ABC):
     ) -> Float[Tensor, ""]:
         """Return the loss summed over positions; a target is a row of `answer_sets`."""
 
+    def is_right(
+        self, outputs: Float[Tensor, "*batch output"], wanted: Bool[Tensor, "*batch answer"]
+    ) -> Bool[Tensor, "*batch"]:
+        """Return where the model says what is wanted: the whole set, and no more."""
+        return ((self.logits(outputs) > 0) == wanted).all(-1)
 
-READOUTS: Registry[type[Readout]] = Registry("loss", "losses")
-"""Name of the loss -> readout."""
+
+READOUTS: Registry[type[SetReadout]] = Registry("loss", "losses")
+"""Name of the loss -> readout of a language."""
 
 
 def build_readout(
     name: str, vocabulary: Vocabulary, answer_sets: Bool[Tensor, "set answer"]
-) -> Readout:
+) -> SetReadout:
     """Return the readout that trains with the loss called `name`."""
     return READOUTS.get(name)(vocabulary, answer_sets)
 
 
 @final
 @READOUTS.register("symbols")
-class SymbolReadout(Readout):
+class SymbolReadout(SetReadout):
     """One output a token id; binary cross-entropy a symbol, averaged over the answers."""
 
     @property
@@ -78,7 +99,7 @@ class SymbolReadout(Readout):
         return loss / wanted.shape[-1]
 
 
-class ClassReadout(Readout):
+class ClassReadout(SetReadout):
     """One output a set of next symbols seen in training, as in the seed paper (its §5).
 
     The model's answer is the set with the largest output. As logits: the largest output among the
@@ -119,3 +140,45 @@ class ClassCrossEntropyReadout(ClassReadout):
         self, outputs: Float[Tensor, "position output"], targets: Int[Tensor, " position"]
     ) -> Float[Tensor, ""]:
         return cross_entropy(outputs, targets, reduction="sum")
+
+
+@final
+class ChoiceReadout(SetReadout):
+    """One output an answer, of which the largest is the model's: right if it is in the set.
+
+    The loss is the cross-entropy with all answers of the set, each as likely: where there is one,
+    the usual one; where several are right, the mean of what each would cost.
+    """
+
+    @property
+    def num_outputs(self) -> int:
+        return self.answer_sets.shape[1]
+
+    def logits(self, outputs: Float[Tensor, "*batch output"]) -> Float[Tensor, "*batch answer"]:
+        first, second = outputs.topk(2).values.split(1, dim=-1)
+        return outputs - torch.where(outputs == first, second, first)
+
+    def loss(
+        self, outputs: Float[Tensor, "position output"], targets: Int[Tensor, " position"]
+    ) -> Float[Tensor, ""]:
+        wanted = self.answer_sets[targets].to(outputs.dtype)
+        return cross_entropy(outputs, wanted / wanted.sum(-1, keepdim=True), reduction="sum")
+
+    def is_right(
+        self, outputs: Float[Tensor, "*batch output"], wanted: Bool[Tensor, "*batch answer"]
+    ) -> Bool[Tensor, "*batch"]:
+        return wanted.gather(-1, outputs.argmax(-1, keepdim=True))[..., 0]
+
+
+@final
+class ValueReadout(Readout):
+    """One output, the number that the model estimates; the loss is the squared error."""
+
+    @property
+    def num_outputs(self) -> int:
+        return 1
+
+    def loss(
+        self, outputs: Float[Tensor, "position 1"], targets: Float[Tensor, " position"]
+    ) -> Float[Tensor, ""]:
+        return (outputs[:, 0] - targets).square().sum()

@@ -14,7 +14,7 @@ from safetensors.torch import load
 from statespan.errors import InputError, StorageError
 from statespan.models import MODELS, SequenceModel, build_model
 from statespan.records import read_bytes, to_struct
-from statespan.training.readouts import Readout, build_readout
+from statespan.training.readouts import SetReadout, build_readout
 from statespan.training.vocabulary import Vocabulary
 
 __all__ = ["TrainedModel", "read_trained_model"]
@@ -28,7 +28,7 @@ class TrainedModel:
     """A model in evaluation mode, and the meaning of its outputs."""
 
     model: SequenceModel
-    readout: Readout
+    readout: SetReadout
 
 
 class _Meaning(msgspec.Struct, frozen=True, kw_only=True):

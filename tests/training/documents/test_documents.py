@@ -23,6 +23,7 @@ from statespan.training.documents import (
     Mixture,
     Piece,
     Prose,
+    document_encoder,
     draw_rows,
     pack_rows,
     read_prose,
@@ -51,7 +52,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def source(tokenizer: Tokenizer) -> DocumentSource:
-    return DocumentSource(PROSE, tokenizer)
+    return DocumentSource(PROSE, document_encoder(tokenizer))
 
 
 def text_of(document: Document) -> str:

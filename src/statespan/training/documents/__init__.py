@@ -8,6 +8,7 @@ from statespan.training.documents.source import DocumentSource, EncodedDocument
 from statespan.training.documents.text_tokenizer import (
     END_ID,
     PAD_ID,
+    document_encoder,
     tokenizer_files,
     train_tokenizer,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Prose",
     "Rows",
     "copying",
+    "document_encoder",
     "draw_rows",
     "key_values",
     "needles",

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import final
 
-from tokenizers import Tokenizer
-
 from statespan.training.documents.document import DOCUMENTS, Document, DocumentKind
 from statespan.training.documents.prose import Prose
-from statespan.training.documents.text_tokenizer import END_ID
+from statespan.training.text.stream import TextEncoder
 
 __all__ = ["DocumentSource", "EncodedDocument"]
 
@@ -38,13 +36,13 @@ class DocumentSource:
 
     Attributes:
         prose: the novels that passages, sentences and words are from.
-        tokenizer: what makes tokens of them.
+        encoder: what makes tokens of them; it ends each document, and puts nothing before one.
         shortest: the fewest tokens that some documents of size 1 had, by kind.
     """
 
-    def __init__(self, prose: Prose, tokenizer: Tokenizer) -> None:
+    def __init__(self, prose: Prose, encoder: TextEncoder) -> None:
         self.prose = prose
-        self.tokenizer = tokenizer
+        self.encoder = encoder
         self.shortest: dict[str, int] = {}
         self._slopes: dict[str, float] = {}
         for name in DOCUMENTS.names():
@@ -57,7 +55,7 @@ class DocumentSource:
         tokens: list[int] = []
         while len(tokens) < length:
             text = self.prose.passage(length * CHARACTERS_A_TOKEN, rng=rng)
-            tokens = self.tokenizer.encode(text).ids
+            tokens = self.encoder.encode(text)
         return EncodedDocument(tokens[:length], [0] * length)
 
     def draw(self, name: str, length: int, *, rng: Random) -> EncodedDocument | None:
@@ -79,11 +77,14 @@ class DocumentSource:
         answers: list[int] = []
         number = 0
         for piece in document:
-            ids = self.tokenizer.encode(piece.text).ids
+            ids = self.encoder.encode(piece.text)
             tokens += ids
             answers += [number if piece.is_answer else -1] * len(ids)
             number += piece.is_answer
-        return EncodedDocument([*tokens, END_ID], [*answers, -1])
+        if self.encoder.end is not None:
+            tokens.append(self.encoder.end)
+            answers.append(-1)
+        return EncodedDocument(tokens, answers)
 
     def _sizes(self, kind: DocumentKind, size: int) -> list[int]:
         """Return the numbers of tokens of some documents of a size."""

@@ -14,8 +14,17 @@ from tokenizers.trainers import BpeTrainer
 
 from statespan.training.documents.document import DOCUMENTS
 from statespan.training.documents.prose import Prose
+from statespan.training.text.stream import TextEncoder
 
-__all__ = ["END_ID", "END_TOKEN", "PAD_ID", "PAD_TOKEN", "tokenizer_files", "train_tokenizer"]
+__all__ = [
+    "END_ID",
+    "END_TOKEN",
+    "PAD_ID",
+    "PAD_TOKEN",
+    "document_encoder",
+    "tokenizer_files",
+    "train_tokenizer",
+]
 
 PAD_TOKEN, END_TOKEN = "<|pad|>", "<|end|>"
 PAD_ID, END_ID = 0, 1
@@ -57,6 +66,11 @@ def _texts(prose: Prose, characters: int, rng: Random) -> Iterator[str]:
         for _ in range(DOCUMENTS_A_PASSAGE):
             document = rng.choice(kinds)(SIZE_OF_DOCUMENTS, prose, rng=rng)
             yield "".join(piece.text for piece in document)
+
+
+def document_encoder(tokenizer: Tokenizer) -> TextEncoder:
+    """Return how a tokenizer of `train_tokenizer` makes tokens of documents."""
+    return TextEncoder(lambda text: tokenizer.encode(text).ids, end=END_ID)
 
 
 def tokenizer_files(tokenizer: Tokenizer, context: int) -> list[tuple[str, bytes]]:

@@ -24,10 +24,12 @@ class Row:
     Attributes:
         pieces: the tokens of each, with those that the tokenizer puts before a text.
         leading: how many tokens of a piece those are; they are not predicted.
+        predicted: which tokens of a piece are predicted; none: all but those, and the first.
     """
 
     pieces: tuple[tuple[int, ...], ...]
     leading: int = 0
+    predicted: tuple[tuple[bool, ...], ...] | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -36,8 +38,15 @@ class Row:
 
     @property
     def num_labels(self) -> int:
-        """The number of tokens that are predicted: all but the first of a piece, or its leading."""
-        return sum(len(piece) - max(1, self.leading) for piece in self.pieces)
+        """The number of tokens that are predicted."""
+        return sum(map(sum, self.predictions()))
+
+    def predictions(self) -> tuple[tuple[bool, ...], ...]:
+        """Return which tokens of each piece are predicted."""
+        if self.predicted is not None:
+            return self.predicted
+        first = max(1, self.leading)
+        return tuple((False,) * first + (True,) * (len(piece) - first) for piece in self.pieces)
 
 
 @final
@@ -74,11 +83,11 @@ def batch_rows(rows: Sequence[Row], length: int, *, padding: int = 0) -> RowBatc
     positions = torch.arange(length).repeat(len(rows), 1)
     for number, row in enumerate(rows):
         begin = 0
-        for piece in row.pieces:
-            end, first = begin + len(piece), begin + max(1, row.leading)
+        for piece, predicted in zip(row.pieces, row.predictions(), strict=True):
+            end = begin + len(piece)
             ids = torch.tensor(piece)
             tokens[number, begin:end] = ids
-            labels[number, first:end] = ids[first - begin :]
+            labels[number, begin:end] = torch.where(torch.tensor(predicted), ids, NO_LABEL)
             positions[number, begin:] = torch.arange(length - begin)
             begin = end
         positions[number, begin:] = torch.arange(length - begin)

@@ -43,6 +43,7 @@ class StreamPosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         document: how many documents of it were read.
         piece: how many rows were cut from the document.
         given: how many of the rows that are shuffled together were given.
+        mixed: how many rows were given in all, of text or not, where others stand between them.
     """
 
     epoch: int = 0
@@ -50,6 +51,7 @@ class StreamPosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     document: int = 0
     piece: int = 0
     given: int = 0
+    mixed: int = 0
 
 
 @final
