@@ -21,7 +21,7 @@ from statespan.evaluation.recognition import count_accepted
 from statespan.languages import LANGUAGES, Language
 from statespan.models import ModelConfig, Output, SequenceModel
 from statespan.models.model import ModelState
-from statespan.training import PAD, LanguageData, Readout, Vocabulary, build_data, build_readout
+from statespan.training import PAD, LanguageData, SetReadout, Vocabulary, build_data, build_readout
 from statespan.training.data import AnswerSets
 
 
@@ -69,11 +69,11 @@ def data() -> LanguageData:
 
 
 @pytest.fixture(scope="module")
-def readout(data: LanguageData) -> Readout:
+def readout(data: LanguageData) -> SetReadout:
     return build_readout("symbols", data.vocabulary, data.answer_sets)
 
 
-def test_the_oracle_is_right_everywhere(data: LanguageData, readout: Readout) -> None:
+def test_the_oracle_is_right_everywhere(data: LanguageData, readout: SetReadout) -> None:
     for record in evaluate_bins(OracleModel(LANGUAGE), readout, data):
         assert record.correct == record.words > 0
         assert record.correct_positions == record.positions
@@ -81,7 +81,7 @@ def test_the_oracle_is_right_everywhere(data: LanguageData, readout: Readout) ->
 
 
 def test_one_wrong_position_costs_the_words_that_have_it_and_no_others(
-    data: LanguageData, readout: Readout
+    data: LanguageData, readout: SetReadout
 ) -> None:
     model = OracleModel(LANGUAGE, frozenset({"aab"}))
     for record, words in zip(evaluate_bins(model, readout, data), data.test_words, strict=True):
@@ -92,14 +92,14 @@ def test_one_wrong_position_costs_the_words_that_have_it_and_no_others(
         assert record.positions == sum(len(word) + 1 for word in words)
 
 
-def test_the_end_of_the_word_counts_too(readout: Readout) -> None:
+def test_the_end_of_the_word_counts_too(readout: SetReadout) -> None:
     sets = AnswerSets(readout.vocabulary)
     examples = sets.encode(LANGUAGE, ["ab", "aabb"])
     counts = score(OracleModel(LANGUAGE, frozenset({"ab"})), readout, examples, sets.table())
     assert (counts[2, "correct"], counts[4, "correct"]) == (0, 1)
 
 
-def test_the_curve_counts_words_of_each_length_that_has_some(readout: Readout) -> None:
+def test_the_curve_counts_words_of_each_length_that_has_some(readout: SetReadout) -> None:
     model = OracleModel(LANGUAGE, frozenset({"abab"}))
     records = evaluate_lengths(model, readout, LANGUAGE, [2, 3, 4, 6], 200, Random(0))
     assert [record.length for record in records] == [2, 4, 6]
@@ -107,14 +107,14 @@ def test_the_curve_counts_words_of_each_length_that_has_some(readout: Readout) -
     assert [record.correct for record in records] == [1, 1, 3]
 
 
-def test_the_oracle_recognizes_the_language(data: LanguageData, readout: Readout) -> None:
+def test_the_oracle_recognizes_the_language(data: LanguageData, readout: SetReadout) -> None:
     model = OracleModel(LANGUAGE)
     for record in evaluate_recognition(model, readout, LANGUAGE, data, 40, Random(0)):
         assert record.accepted == record.members > 0
         assert record.rejected == record.negatives == 40
 
 
-def test_a_model_that_allows_everything_accepts_near_misses(readout: Readout) -> None:
+def test_a_model_that_allows_everything_accepts_near_misses(readout: SetReadout) -> None:
     class Generous(OracleModel):
         def forward(
             self, tokens: Int[Tensor, "batch length"], state: ModelState | None = None
@@ -125,7 +125,7 @@ def test_a_model_that_allows_everything_accepts_near_misses(readout: Readout) ->
     assert count_accepted(OracleModel(LANGUAGE), readout, ["ab", "ba", "aaabbb", ""]) == 2
 
 
-def test_no_near_miss_and_no_negatives_give_no_record(readout: Readout) -> None:
+def test_no_near_miss_and_no_negatives_give_no_record(readout: SetReadout) -> None:
     everything = statespan.Language.from_expression("(a|b)*")
     data = build_data(
         everything, [(2, 6)], sampler="uniform", train_words=5, test_words=5, rng=Random(0)
@@ -155,7 +155,7 @@ def test_published_figures_are_those_of_known_languages_with_a_figure_a_bin() ->
 
 
 def test_published_figures_stand_only_beside_their_own_bin_and_model(
-    data: LanguageData, readout: Readout
+    data: LanguageData, readout: SetReadout
 ) -> None:
     published = published_figures("d-2")
     model = OracleModel(LANGUAGE)

@@ -15,7 +15,7 @@ from statespan.evaluation.published import Published
 from statespan.languages import Language
 from statespan.models import SequenceModel
 from statespan.records import BinRecord, LengthRecord
-from statespan.training import Example, LanguageData, Readout, batch_examples
+from statespan.training import Example, LanguageData, SetReadout, batch_examples
 from statespan.training.data import AnswerSets
 
 __all__ = ["Score", "evaluate_bins", "evaluate_lengths", "predict_sets", "score"]
@@ -26,34 +26,36 @@ Score = Counter[tuple[int, str]]
 
 @torch.no_grad()
 def predict_sets(
-    model: SequenceModel, readout: Readout, tokens: Tensor
+    model: SequenceModel, readout: SetReadout, tokens: Tensor
 ) -> Bool[Tensor, "batch length answer"]:
     """Return which answers the model gives after each token."""
     return readout.logits(model(tokens).logits) > 0
 
 
+@torch.no_grad()
 def score(
-    model: SequenceModel, readout: Readout, examples: Sequence[Example], answer_sets: Tensor
+    model: SequenceModel, readout: SetReadout, examples: Sequence[Example], answer_sets: Tensor
 ) -> Score:
-    """Count words and positions by word length; padded positions never count."""
+    """Count words and positions by word length; a position that is padded never counts."""
     model.eval()
     counts: Score = Counter()
     for batch in batch_examples(examples):
-        right = (predict_sets(model, readout, batch.tokens) == answer_sets[batch.targets]).all(-1)
-        lengths = (batch.mask.sum(1) - 1).tolist()
-        whole = (right | ~batch.mask).all(1).tolist()
-        rights = (right & batch.mask).sum(1).tolist()
-        for length, is_whole, num_right in zip(lengths, whole, rights, strict=True):
+        right = readout.is_right(model(batch.tokens).logits, answer_sets[batch.targets])
+        whole = (right | ~batch.mask).all(1)
+        asked, rights = batch.mask.sum(1), (right & batch.mask).sum(1)
+        for length, *found in torch.stack((batch.lengths, whole, asked, rights), 1).tolist():
             counts[length, "words"] += 1
-            counts[length, "correct"] += is_whole
-            counts[length, "positions"] += length + 1
-            counts[length, "correct_positions"] += num_right
+            for kind, number in zip(BIN_COUNTS[1:], found, strict=True):
+                counts[length, kind] += number
     return counts
+
+
+BIN_COUNTS = ("words", "correct", "positions", "correct_positions")
 
 
 def evaluate_bins(
     model: SequenceModel,
-    readout: Readout,
+    readout: SetReadout,
     data: LanguageData,
     published: Published | None = None,
     *,
@@ -85,12 +87,9 @@ def evaluate_bins(
     return records
 
 
-BIN_COUNTS = ("words", "correct", "positions", "correct_positions")
-
-
 def evaluate_lengths(
     model: SequenceModel,
-    readout: Readout,
+    readout: SetReadout,
     language: Language,
     lengths: Sequence[int],
     words: int,

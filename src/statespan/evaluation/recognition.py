@@ -16,12 +16,12 @@ from statespan.evaluation.accuracy import predict_sets
 from statespan.languages import Language, Word
 from statespan.models import SequenceModel
 from statespan.records import RecognitionRecord
-from statespan.training import EOS, Example, LanguageData, Readout, batch_examples
+from statespan.training import EOS, Example, LanguageData, SetReadout, batch_examples
 
 __all__ = ["count_accepted", "evaluate_recognition"]
 
 
-def count_accepted(model: SequenceModel, readout: Readout, words: Sequence[Word]) -> int:
+def count_accepted(model: SequenceModel, readout: SetReadout, words: Sequence[Word]) -> int:
     """Return how many of `words` the model accepts."""
     model.eval()
     answer_of = {token: i for i, token in enumerate(readout.vocabulary.answer_ids)}
@@ -41,7 +41,7 @@ def count_accepted(model: SequenceModel, readout: Readout, words: Sequence[Word]
 
 def evaluate_recognition(
     model: SequenceModel,
-    readout: Readout,
+    readout: SetReadout,
     language: Language,
     data: LanguageData,
     negatives: int,

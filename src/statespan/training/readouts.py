@@ -155,7 +155,8 @@ class ChoiceReadout(SetReadout):
         return self.answer_sets.shape[1]
 
     def logits(self, outputs: Float[Tensor, "*batch output"]) -> Float[Tensor, "*batch answer"]:
-        first, second = outputs.topk(2).values.split(1, dim=-1)
+        largest = outputs.topk(2).values
+        first, second = largest[..., :1], largest[..., 1:]
         return outputs - torch.where(outputs == first, second, first)
 
     def loss(
