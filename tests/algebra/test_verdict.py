@@ -32,7 +32,7 @@ from statespan.languages.machine import Machine, Memory, State
 STAR_FREE = {
     "tomita-1", "tomita-2", "tomita-4", "tomita-7", "ab-star-d-bc-star", "012-star-02-star",
     "aa-star-bb-star-cc-star-dd-star-ee-star", "d-2", "d-3", "d-4", "d-12", "flip-flop",
-    "bounded-dyck",
+    "bounded-dyck", "bounded-anbn",
 }  # fmt: skip
 COUNTERS = {
     "dyck-1", "shuffle-2", "shuffle-4", "shuffle-6", "boolean-3", "boolean-5", "anbn", "anbncn",
@@ -40,7 +40,7 @@ COUNTERS = {
 }  # fmt: skip
 GROUPS = {
     "tomita-3", "tomita-5", "tomita-6", "parity", "aa-star", "aaaa-star", "abab-star",
-    "word-problem",
+    "word-problem", "bounded-palindromes",
 }  # fmt: skip
 NONNEGATIVE = ("non-negative selective", "non-negative tied")
 

@@ -26,7 +26,10 @@ SUITE = [
     *("dyck-1", "shuffle-2", "shuffle-4", "shuffle-6", "boolean-3", "boolean-5"),
     *("anbn", "anbncn", "anbncndn"),
 ]
-BEYOND = ["flip-flop", "bounded-dyck", "word-problem", "dyck-2"]
+BEYOND = [
+    *("flip-flop", "bounded-dyck", "bounded-palindromes", "bounded-anbn"),
+    *("word-problem", "dyck-2"),
+]
 NOT_REGULAR = {*SUITE[18:], "dyck-2"}
 
 
@@ -113,6 +116,46 @@ def shuffle(name: str, pairs: list[str]) -> Definition:
         tuple("".join(pairs)),
         lambda w: all(is_balanced(w, *pair) for pair in pairs),
         closings,
+    )
+
+
+def bounded_palindromes(symbols: int, depth: int) -> Definition:
+    letters = "abc"[:symbols]
+
+    def contains(word: Word) -> bool:
+        half = "".join(word).find("#")
+        if half < 0:
+            return len(word) == 0
+        block, rest = word[: 2 * half + 1], word[2 * half + 1 :]
+        is_block = 1 <= half <= depth and len(block) == 2 * half + 1
+        is_closed = "#" not in block[half + 1 :] and block == block[::-1]
+        return is_block and is_closed and contains(rest)
+
+    return Definition(
+        "bounded-palindromes",
+        (*letters, "#"),
+        contains,
+        lambda n: [
+            "".join((bar, *ending)) for bar in ("", "#") for ending in up_to(letters, depth)
+        ],
+        {"symbols": symbols, "depth": depth},
+    )
+
+
+def bounded_runs(depth: int) -> Definition:
+    def contains(word: Word) -> bool:
+        half = "".join(word).find("b")
+        if half < 0:
+            return len(word) == 0
+        block, rest = word[: 2 * half], word[2 * half :]
+        return 0 < half <= depth and block == "a" * half + "b" * half and contains(rest)
+
+    return Definition(
+        "bounded-anbn",
+        ("a", "b"),
+        contains,
+        lambda n: ["b" * k for k in range(depth + 1)],
+        {"depth": depth},
     )
 
 
@@ -248,6 +291,10 @@ DEFINITIONS = [
     bounded_dyck(2, 2),
     bounded_dyck(1, 3),
     bounded_dyck(3, 1),
+    bounded_palindromes(2, 3),
+    bounded_palindromes(1, 2),
+    bounded_runs(4),
+    bounded_runs(1),
     word_problem("S_3", "all", ("()", "(2 3)", "(1 2)", "(1 2 3)", "(1 3 2)", "(1 3)"), 1),
     word_problem("S_4", "adjacent", ("(1 2)", "(2 3)", "(3 4)"), 6),
     word_problem("A_4", "adjacent", ("(1 2 3)", "(2 3 4)"), 6),
@@ -298,7 +345,7 @@ def test_every_registered_language_has_a_definition_here() -> None:
     assert {definition.name for definition in DEFINITIONS} == set(LANGUAGES.names())
 
 
-def test_the_catalogue_is_the_suite_of_27_and_three_families() -> None:
+def test_the_catalogue_is_the_suite_of_27_and_some_families() -> None:
     assert len(SUITE) == 27
     assert sorted(LANGUAGES.names()) == sorted([*SUITE, *BEYOND])
 

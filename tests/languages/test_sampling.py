@@ -28,7 +28,7 @@ SMALL = {
 }
 FIVE_RUNS = "aa-star-bb-star-cc-star-dd-star-ee-star"
 PUBLISHED_BELOW_THE_LONGEST = {"ab-star-d-bc-star", "012-star-02-star", FIVE_RUNS}
-WITHOUT_PUBLISHED = {"word-problem"}
+WITHOUT_PUBLISHED = {"bounded-anbn", "bounded-palindromes", "word-problem"}
 
 every_language = pytest.mark.parametrize("name", LANGUAGES.names())
 

@@ -3,6 +3,7 @@
 from statespan.languages.definitions import (  # noqa: F401
     boolean,
     bounded_dyck,
+    bounded_grammars,
     counters,
     depth,
     dyck,
