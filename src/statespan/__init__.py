@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         records,
         registry,
         report,
+        tasks,
         training,
     )
     from statespan.adapters import adapt, audit, hylora, merge
@@ -68,6 +69,7 @@ __all__ = [
     "records",
     "registry",
     "report",
+    "tasks",
     "training",
     "watch",
 ]

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from statespan.training import READOUTS, SetReadout, Vocabulary, build_readout
+from statespan.training import (
+    READOUTS,
+    ChoiceReadout,
+    SetReadout,
+    ValueReadout,
+    Vocabulary,
+    build_readout,
+)
 
 VOCABULARY = Vocabulary(("a", "b"))
 SETS = torch.tensor([[True, False, True], [False, True, False], [True, True, False]])
@@ -68,3 +75,28 @@ def test_losses_have_the_values_of_their_formulas() -> None:
     assert make("class-cross-entropy").loss(torch.zeros(1, 3), targets).item() == pytest.approx(
         1.098612
     )
+
+
+def test_a_choice_is_right_if_it_is_among_the_answers() -> None:
+    readout = ChoiceReadout(VOCABULARY, SETS)
+    outputs = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [0.0, 1.0, -1.0]])
+    assert readout.num_outputs == 3
+    assert readout.is_right(outputs, SETS).tolist() == [True, False, True]
+    assert (readout.logits(outputs) > 0).tolist() == [
+        [True, False, False],
+        [True, False, False],
+        [False, True, False],
+    ]
+
+
+def test_the_loss_of_a_choice_is_the_mean_of_what_its_answers_would_cost() -> None:
+    readout = ChoiceReadout(VOCABULARY, SETS)
+    outputs = torch.randn(3, 3, generator=torch.Generator().manual_seed(3))
+    costs = -outputs.log_softmax(-1)
+    expected = (costs[0, 0] + costs[0, 2]) / 2 + costs[1, 1] + (costs[2, 0] + costs[2, 1]) / 2
+    torch.testing.assert_close(readout.loss(outputs, torch.tensor([0, 1, 2])), expected)
+
+
+def test_the_loss_of_a_value_is_its_squared_error() -> None:
+    outputs, targets = torch.tensor([[1.0], [2.0]]), torch.tensor([0.5, 4.0])
+    assert ValueReadout().loss(outputs, targets).item() == 0.25 + 4

@@ -25,6 +25,7 @@ from statespan.cli import (
     probe,
     refute,
     report,
+    tasks,
 )
 from statespan.errors import StatespanError
 
@@ -39,6 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(languages.app, name="languages")
+app.command("tasks")(tasks.tasks)
 app.command("judge")(judge.judge)
 app.command("compile")(compiler.compile_language)
 app.command("certify")(compiler.certify)

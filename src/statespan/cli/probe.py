@@ -30,6 +30,10 @@ def probe(
             help="A name of the catalogue, an automaton's .json file, or a regular expression."
         ),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="A task in the place of a language, as statespan tasks lists them."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A name in docs/architectures.md: mamba, lstm, deltanet, …")
     ] = None,
@@ -50,13 +54,14 @@ def probe(
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this directory.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a model on short words of a language, and measure it on longer ones.
+    """Train a model on short words of a language, or samples of a task; measure it on longer ones.
 
     With no arguments: a Mamba of 2 layers on {0,1,2}*02*, in a minute or two on two cores.
     With a list of seeds or learning rates (--set "seed=[1, 2, 3]"): all combinations at once.
     """
     options = {
         "language": language,
+        "task": task,
         "model.name": model,
         "model.layers": layers,
         "training.steps": steps,
@@ -144,7 +149,8 @@ def _free_directory(config: ProbeConfig | FleetConfig) -> Path:
 
     if isinstance(config, FleetConfig):
         config = next(iter(config.members.values()))
-    language = re.sub(r"[^A-Za-z0-9._=-]+", "_", Path(config.language).name)[:60].strip("_.")
+    subject = Path(config.task or config.language).name
+    language = re.sub(r"[^A-Za-z0-9._=-]+", "_", subject)[:60].strip("_.")
     base = f"{language or 'expression'}-{architecture(config.model)}-{config.model.layers}"
     number = 1
     while (path := Path("runs") / (base if number == 1 else f"{base}-{number}")).exists():

@@ -121,8 +121,12 @@ def _language(checkpoint: Path, text: str | None, alphabet: str | None) -> Langu
             "is for: give LANGUAGE."
         )
     from statespan.jobs.probe_stages import reopen_probe
+    from statespan.languages import Language
 
-    return reopen_probe(checkpoint)[1]
+    subject = reopen_probe(checkpoint)[1]
+    if not isinstance(subject, Language):
+        raise InputError(f"{checkpoint} is of the task {subject.name}; a language is needed.")
+    return subject
 
 
 def _refutation_facts(found: Refutation, language: Language) -> dict[str, Any]:

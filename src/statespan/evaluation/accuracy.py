@@ -15,7 +15,8 @@ from statespan.evaluation.published import Published
 from statespan.languages import Language
 from statespan.models import SequenceModel
 from statespan.records import BinRecord, LengthRecord
-from statespan.training import Example, LanguageData, SetReadout, batch_examples
+from statespan.tasks import SymbolTask
+from statespan.training import AnswerData, Example, SetReadout, batch_examples
 from statespan.training.data import AnswerSets
 
 __all__ = ["Score", "evaluate_bins", "evaluate_lengths", "predict_sets", "score"]
@@ -56,7 +57,7 @@ BIN_COUNTS = ("words", "correct", "positions", "correct_positions")
 def evaluate_bins(
     model: SequenceModel,
     readout: SetReadout,
-    data: LanguageData,
+    data: AnswerData,
     published: Published | None = None,
     *,
     architecture: str = "",
@@ -90,23 +91,25 @@ def evaluate_bins(
 def evaluate_lengths(
     model: SequenceModel,
     readout: SetReadout,
-    language: Language,
+    subject: Language | SymbolTask,
     lengths: Sequence[int],
     words: int,
     rng: Random,
     *,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> list[LengthRecord]:
-    """Return a record for each of the lengths that has words, over `words` uniform draws each."""
+    """Return a record for each of the lengths that has words, over `words` uniform draws each.
+
+    The words of a task are its samples.
+    """
     records = []
     for done, length in enumerate(lengths, start=1):
         try:
-            drawn = language.sample(length=length, count=words, rng=rng)
+            sets = AnswerSets(readout.vocabulary)
+            examples = _draw_examples(subject, length, words, rng, sets)
         except LengthError:
             on_step(done)
             continue
-        sets = AnswerSets(readout.vocabulary)
-        examples = sets.encode(language, dict.fromkeys(drawn))
         counts = score(model, readout, examples, sets.table())
         records.append(
             LengthRecord(
@@ -115,3 +118,14 @@ def evaluate_lengths(
         )
         on_step(done)
     return records
+
+
+def _draw_examples(
+    subject: Language | SymbolTask, length: int, count: int, rng: Random, sets: AnswerSets
+) -> list[Example]:
+    """Return the distinct ones of `count` draws."""
+    if isinstance(subject, Language):
+        words = subject.sample(length=length, count=count, rng=rng)
+        return sets.encode(subject, dict.fromkeys(words))
+    samples = subject.sample(length=length, count=count, rng=rng)
+    return sets.encode_samples(dict.fromkeys(samples))

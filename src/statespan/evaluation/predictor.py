@@ -20,7 +20,7 @@ from statespan.errors import InputError
 from statespan.evaluation.accuracy import predict_sets
 from statespan.languages import Alphabet, NextSymbols, Word
 from statespan.training import PAD
-from statespan.training.trained_model import TrainedModel, read_trained_model
+from statespan.training.trained_model import READOUT, TASK, TrainedModel, read_trained_model
 
 __all__ = ["Predictor", "open_predictor"]
 
@@ -58,7 +58,7 @@ def open_predictor(path: Path) -> Predictor:
             "compiled checkpoint."
         )
     for folder in (path, path / "model"):
-        if (folder / "readout.json").is_file():
+        if (folder / READOUT).is_file() or (folder / TASK).is_file():
             return TrainedPredictor(read_trained_model(folder))
     if (path / "statespan.json").is_file():
         return CompiledPredictor(path)

@@ -18,9 +18,8 @@ from statespan.jobs.probe_stages import (
     Progress,
     check_words,
     first_files,
-    read_language,
 )
-from statespan.languages import Language
+from statespan.jobs.probe_subject import Subject, read_subject
 from statespan.records import (
     BinRecord,
     EndRecord,
@@ -75,7 +74,7 @@ def probe_fleet(
         StorageError: the disk is full, or a file cannot be written.
     """
     first = next(iter(config.members.values()))
-    language = read_language(first, Path(first.language))
+    language = read_subject(first, Path(first.language))
     files = first_files(first, language)
     check_words(first, language)
     directory = RunDirectory.create(path, config.table, files=files)
@@ -100,14 +99,14 @@ def resume_fleet(
         if records:
             return FleetResult(path, records)
         config = fleet_config(directory.config_table())
-        language = read_language(next(iter(config.members.values())), path / AUTOMATON)
+        language = read_subject(next(iter(config.members.values())), path / AUTOMATON)
         return _run(directory, config, language, progress, processes)
 
 
 def _run(
     directory: RunDirectory,
     config: FleetConfig,
-    language: Language,
+    language: Subject,
     progress: Progress,
     processes: int | None,
 ) -> FleetResult:

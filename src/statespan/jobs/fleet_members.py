@@ -20,7 +20,7 @@ from statespan.jobs.probe_stages import (
 )
 from statespan.models import ModelConfig
 from statespan.records import RunDirectory
-from statespan.training import LanguageData, TrainingRun, train_alone, train_fleet
+from statespan.training import ExampleData, TrainingRun, train_alone, train_fleet
 from statespan.training.stacked import has_member_rules
 
 __all__ = ["FLEET_NUMBERS", "MemberProgress", "run_members"]
@@ -82,7 +82,7 @@ def _run(paths: Mapping[str, Path], progress: MemberProgress) -> dict[str, str]:
 
 def _prepare(paths: Mapping[str, Path], progress: MemberProgress) -> dict[str, PreparedProbe]:
     """Draw the words of the runs that are not finished; those of one seed are the same."""
-    words: dict[int, LanguageData] = {}
+    words: dict[int, ExampleData] = {}
     probes = {}
     for name, path in paths.items():
         directory = RunDirectory.open(path)

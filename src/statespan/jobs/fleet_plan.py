@@ -7,10 +7,8 @@ import os
 import torch
 
 from statespan.jobs.probe_config import ProbeConfig
-from statespan.jobs.probe_stages import find_bins
-from statespan.languages import Language
+from statespan.jobs.probe_subject import Subject, find_bins, num_inputs
 from statespan.models import MODELS, architecture
-from statespan.training import Vocabulary
 
 __all__ = ["LEAST_SECONDS", "estimate_seconds", "num_cores", "num_processes"]
 
@@ -26,7 +24,7 @@ WORD_SECONDS = 2e-4
 """A step of a member of a fleet, a parameter times a token, and a word that is drawn or judged."""
 
 
-def num_processes(config: ProbeConfig, language: Language, members: int) -> int:
+def num_processes(config: ProbeConfig, language: Subject, members: int) -> int:
     """Return how many processes to share the members out among, 1 for none but this one."""
     if members * estimate_seconds(config, language) < LEAST_SECONDS:
         return 1
@@ -41,9 +39,9 @@ def num_cores() -> int:
         return os.cpu_count() or 1
 
 
-def estimate_seconds(config: ProbeConfig, language: Language) -> float:
+def estimate_seconds(config: ProbeConfig, language: Subject) -> float:
     """Return about how many seconds a member takes on one core."""
-    vocab_size = Vocabulary(language.alphabet).size
+    vocab_size = num_inputs(language)
     with torch.device("meta"):
         model_class = MODELS.get(architecture(config.model))
         model = model_class(config.model, vocab_size=vocab_size, num_outputs=vocab_size)

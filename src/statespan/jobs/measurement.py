@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from safetensors.torch import save
 
 from statespan.evaluation import evaluate_bins, evaluate_lengths, evaluate_recognition
 from statespan.jobs.probe_config import ProbeConfig
-from statespan.jobs.probe_stages import PreparedProbe, find_published, find_sampler
+from statespan.jobs.probe_stages import PreparedProbe
+from statespan.jobs.probe_subject import find_published, find_sampler, symbols_of
+from statespan.languages import Language
 from statespan.models import SequenceModel, architecture
-from statespan.records import EndRecord, Record, RunDirectory, RunRecord, write_atomically
+from statespan.records import (
+    EndRecord,
+    RecognitionRecord,
+    Record,
+    RunDirectory,
+    RunRecord,
+    write_atomically,
+)
 from statespan.records.storage import storage_error
-from statespan.training import BOS, EOS, PAD, Readout, TrainingRun, python_stream
+from statespan.tasks import SymbolTask
+from statespan.training import (
+    BOS,
+    EOS,
+    PAD,
+    AnswerData,
+    LanguageData,
+    Readout,
+    SetReadout,
+    TrainingRun,
+    python_stream,
+)
+from statespan.training.trained_model import READOUT, TASK
 
 __all__ = ["finished_records", "measure"]
 
@@ -25,9 +47,9 @@ def measure(probe: PreparedProbe, run: TrainingRun) -> list[Record]:
     Raises:
         StorageError: a file cannot be written.
     """
-    directory, model, readout = probe.directory, run.model, run.readout
-    _save_model(directory.path / "model", model, readout, probe.config)
-    records = _evaluate(probe, model, readout)
+    directory = probe.directory
+    _save_model(directory.path / "model", run.model, run.readout, probe.config)
+    records = _evaluate(probe, run)
     directory.write_records("records.jsonl", [*records, EndRecord(records=len(records))])
     return records
 
@@ -47,13 +69,9 @@ def _save_model(folder: Path, model: SequenceModel, readout: Readout, config: Pr
         raise storage_error(folder, "create", error) from error
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     write_atomically(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
-    meaning = {
-        "alphabet": readout.vocabulary.alphabet,
-        "loss": config.training.loss,
-        "answer_sets": readout.answer_sets.tolist(),
-        "model": msgspec.to_builtins(config.model),
-    }
-    write_atomically(folder / "readout.json", json.dumps(meaning).encode())
+    name, meaning = _meaning(readout, config)
+    content = json.dumps({**meaning, "model": msgspec.to_builtins(config.model)}).encode()
+    write_atomically(folder / name, content)
     transformers_config = model.transformers_config()
     if transformers_config is not None and model.num_outputs == model.vocab_size:
         ids = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD}
@@ -61,51 +79,72 @@ def _save_model(folder: Path, model: SequenceModel, readout: Readout, config: Pr
         write_atomically(folder / "config.json", content)
 
 
-def _evaluate(probe: PreparedProbe, model: SequenceModel, readout: Readout) -> list[Record]:
-    config, language, data, progress = probe.config, probe.language, probe.data, probe.progress
-    name = architecture(config.model)
-    lengths = _curve_lengths(data.bins[0][0], data.bins[-1][1], config.evaluation.curve_lengths)
-    total = len(lengths) + 2
-    progress("measuring", 0, total, "bins")
-    run = RunRecord(
-        language=language.name,
-        alphabet=list(language.alphabet),
-        model=name,
+def _meaning(readout: Readout, config: ProbeConfig) -> tuple[str, dict[str, Any]]:
+    """Return the name of the file that says what the outputs mean, and what it says."""
+    if config.task is not None:
+        return TASK, {"task": config.task}
+    assert isinstance(readout, SetReadout), "that of a language"
+    return READOUT, {
+        "alphabet": readout.vocabulary.alphabet,
+        "loss": config.training.loss,
+        "answer_sets": readout.answer_sets.tolist(),
+    }
+
+
+def _evaluate(probe: PreparedProbe, run: TrainingRun) -> list[Record]:
+    config, subject, data = probe.config, probe.subject, probe.data
+    head = RunRecord(
+        language=subject.name,
+        is_task=config.task is not None,
+        alphabet=list(symbols_of(subject)),
+        model=architecture(config.model),
         layers=config.model.layers,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(parameter.numel() for parameter in run.model.parameters()),
         steps=config.training.steps,
-        loss=config.training.loss,
-        sampler=find_sampler(config, language),
+        loss=config.training.loss if config.task is None else "task",
+        sampler=find_sampler(config, subject),
         train_words=len(data.train),
         train_lengths=data.bins[0],
     )
+    assert isinstance(subject, Language | SymbolTask), "the known kinds"
+    assert isinstance(data, AnswerData), "the data of both"
+    return [head, *_evaluate_answers(probe, run, subject, data)]
+
+
+def _evaluate_answers(
+    probe: PreparedProbe, run: TrainingRun, subject: Language | SymbolTask, data: AnswerData
+) -> list[Record]:
+    """Measure by bins and by lengths, and of a language what is a word at all."""
+    config, progress, readout = probe.config, probe.progress, run.readout
+    assert isinstance(readout, SetReadout), "that of a language or a task of symbols"
+    lengths = _curve_lengths(data.bins[0][0], data.bins[-1][1], config.evaluation.curve_lengths)
+    total = len(lengths) + 2
+    progress("measuring", 0, total, "bins")
     bins = evaluate_bins(
-        model,
+        run.model,
         readout,
         data,
-        find_published(language),
-        architecture=name,
+        find_published(subject),
+        architecture=architecture(config.model),
         layers=config.model.layers,
     )
     progress("measuring", 1, total, "near misses")
-    recognition = evaluate_recognition(
-        model,
-        readout,
-        language,
-        data,
-        config.evaluation.negatives,
-        python_stream(config.seed, "negatives"),
-    )
+    recognition: list[RecognitionRecord] = []
+    if isinstance(data, LanguageData) and isinstance(subject, Language):
+        stream = python_stream(config.seed, "negatives")
+        recognition = evaluate_recognition(
+            run.model, readout, subject, data, config.evaluation.negatives, stream
+        )
     curve = evaluate_lengths(
-        model,
+        run.model,
         readout,
-        language,
+        subject,
         lengths,
         config.evaluation.curve_words,
         python_stream(config.seed, "curve"),
         on_step=lambda done: progress("measuring", 2 + done, total, "accuracy by length"),
     )
-    return [run, *bins, *curve, *recognition]
+    return [*bins, *curve, *recognition]
 
 
 def _curve_lengths(shortest: int, longest: int, count: int) -> list[int]:

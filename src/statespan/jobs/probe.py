@@ -13,11 +13,11 @@ from statespan.jobs.probe_stages import (
     Progress,
     draw_words,
     first_files,
-    read_language,
     reopen_probe,
     start_training,
     use_threads,
 )
+from statespan.jobs.probe_subject import read_subject
 from statespan.records import Record, RunDirectory, write_atomically
 from statespan.report import draw_accuracy
 from statespan.training import train_alone
@@ -56,7 +56,7 @@ def probe(config: ProbeConfig, path: Path, *, progress: Progress = lambda *_: No
         TrainingError: the loss stopped being finite; the last good checkpoint is kept.
         StorageError: the disk is full, or a file cannot be written.
     """
-    language = read_language(config, Path(config.language))
+    language = read_subject(config, Path(config.language))
     files = first_files(config, language)
     data = draw_words(config, language, progress)
     directory = RunDirectory.create(path, config, files=files)

@@ -50,8 +50,9 @@ class ProbeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     Attributes:
         language: a name of the catalogue (`bounded-dyck:brackets=2,depth=3`), an automaton's
-            `.json` file, or a regular expression.
+            `.json` file, or a regular expression; empty where there is a task.
         alphabet: the alphabet of an expression, when it is more than the symbols used.
+        task: a name of `statespan tasks` (`mqar:pairs=8`), in the place of a language.
         seed: of all random streams (data, initialization, order, evaluation).
         initialize_from: a folder whose weights the training starts from: a compiled checkpoint, or
             the folder `model` of an earlier run. `model` must be what they are of.
@@ -60,6 +61,7 @@ class ProbeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     language: str = "012-star-02-star"
     alphabet: list[str] | None = None
+    task: str | None = None
     seed: AtLeast0 = 0
     initialize_from: str | None = None
     model: ModelConfig = MambaConfig()
@@ -84,7 +86,8 @@ def probe_config(table: Mapping[str, Any]) -> ProbeConfig:
         LSTMConfig(layers=1, d_model=64)
     """
     folder, given = table.get("initialize_from"), table.get("model", {})
-    if not isinstance(folder, str) or not isinstance(given, Mapping):
+    is_language = table.get("task") is None
+    if not is_language or not isinstance(folder, str) or not isinstance(given, Mapping):
         return table_config(table)
     model = read_architecture(Path(folder))
     config = table_config({**table, "model": {"name": architecture(model), **given}})
@@ -144,4 +147,27 @@ def table_config(table: Mapping[str, Any]) -> ProbeConfig:
     rest = {key: value for key, value in table.items() if key != "model"}
     config = msgspec.structs.replace(to_struct(rest, ProbeConfig), model=model)
     READOUTS.get(config.training.loss)
-    return config
+    return config if config.task is None else _without_language(config, table)
+
+
+def _without_language(config: ProbeConfig, table: Mapping[str, Any]) -> ProbeConfig:
+    """Return the config of a task.
+
+    Raises:
+        ConfigError: it says something that only a language can have.
+    """
+    if table.get("language"):
+        raise ConfigError(
+            f"a probe is of a language or of a task, got language {config.language!r} and task "
+            f"{config.task!r}: leave one out."
+        )
+    taken = {
+        "alphabet": config.alphabet is not None,
+        "initialize_from": config.initialize_from is not None,
+        "data.sampler": config.data.sampler is not None,
+        "training.loss": config.training.loss != TrainingConfig().loss,
+    }
+    for key, is_given in taken.items():
+        if is_given:
+            raise ConfigError(f"{key} is for languages: leave it out where task is given.")
+    return msgspec.structs.replace(config, language="")

@@ -1,11 +1,12 @@
 """The stages of a probe: its words are drawn, and its training begins.
 
+A probe is of a language or of a task; the words of a task are its samples.
+
 Each takes what the one before gave, so that many probes can go through a stage together.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,16 @@ import msgspec
 import torch
 
 from statespan.errors import ConfigError, EmptyLanguageError
-from statespan.evaluation import Published, published_figures
 from statespan.jobs.probe_config import ProbeConfig, check_same_model, table_config
-from statespan.languages import Language, Sampler, language_from_file, language_from_text
+from statespan.jobs.probe_subject import (
+    Subject,
+    draw_data,
+    find_bins,
+    make_readout,
+    num_inputs,
+    read_subject,
+)
+from statespan.languages import Language
 from statespan.languages.symbols import show_symbols
 from statespan.models import build_model
 from statespan.records import (
@@ -28,12 +36,9 @@ from statespan.records import (
     read_bytes,
 )
 from statespan.training import (
-    LanguageData,
+    ExampleData,
     TrainingRun,
-    build_data,
-    build_readout,
     checkpoint_step,
-    python_stream,
     torch_stream,
 )
 from statespan.training.initial_weights import (
@@ -50,17 +55,12 @@ __all__ = [
     "Progress",
     "check_words",
     "draw_words",
-    "find_bins",
-    "find_published",
-    "find_sampler",
     "first_files",
-    "read_language",
     "reopen_probe",
     "start_training",
     "use_threads",
 ]
 
-DEFAULT_BINS = [(1, 50), (51, 100), (101, 150)]
 AUTOMATON = "automaton.json"
 INITIAL_WEIGHTS = "initial.safetensors"
 
@@ -75,26 +75,18 @@ class PreparedProbe:
 
     directory: RunDirectory
     config: ProbeConfig
-    language: Language
-    data: LanguageData
+    subject: Subject
+    data: ExampleData
     progress: Progress
 
 
-def reopen_probe(path: Path) -> tuple[ProbeConfig, Language]:
-    """Return the config of the run in `path`, and its language from the automaton kept there."""
+def reopen_probe(path: Path) -> tuple[ProbeConfig, Subject]:
+    """Return the config of the run in `path`, and its language (by what is kept there) or task."""
     config = table_config(RunDirectory.open(path).config_table())
-    return config, read_language(config, path / AUTOMATON)
+    return config, read_subject(config, path / AUTOMATON)
 
 
-def read_language(config: ProbeConfig, automaton: Path) -> Language:
-    """Return the language of a config; that of an `.json` file is read from `automaton`."""
-    if config.language.endswith(".json") and config.alphabet is None:
-        language = language_from_file(automaton)
-        return dataclasses.replace(language, name=Path(config.language).stem)
-    return language_from_text(config.language, alphabet=config.alphabet)
-
-
-def first_files(config: ProbeConfig, language: Language) -> list[tuple[str, bytes]]:
+def first_files(config: ProbeConfig, subject: Subject) -> list[tuple[str, bytes]]:
     """Return the files that a run has from its beginning: what it must not look for elsewhere.
 
     Raises:
@@ -102,8 +94,8 @@ def first_files(config: ProbeConfig, language: Language) -> list[tuple[str, byte
         StorageError: a file cannot be read.
     """
     files: list[tuple[str, bytes]] = []
-    if config.initialize_from is not None:
-        content = _initial_weights(config, language, config.initialize_from).content
+    if config.initialize_from is not None and isinstance(subject, Language):
+        content = _initial_weights(config, subject, config.initialize_from).content
         files.append((INITIAL_WEIGHTS, content))
     if config.language.endswith(".json"):
         files.append((AUTOMATON, read_bytes(Path(config.language))))
@@ -129,33 +121,7 @@ def _initial_weights(config: ProbeConfig, language: Language, folder: str) -> In
     return initial
 
 
-def find_published(language: Language) -> Published | None:
-    """Return the published figures of a language that the catalogue made."""
-    name = language.catalogue_name
-    return None if name is None else published_figures(name)
-
-
-def find_bins(config: ProbeConfig, language: Language) -> list[tuple[int, int]]:
-    """Return the ranges of lengths of a probe.
-
-    Raises:
-        EmptyLanguageError: the language has no words.
-        ConfigError: the model cannot read words of such a length.
-    """
-    if language.is_empty:
-        raise EmptyLanguageError(f"the language {language.name} has no words: nothing to train on.")
-    published = find_published(language)
-    bins = config.data.bins or (published.bins if published else DEFAULT_BINS)
-    limit = config.model.max_tokens
-    if limit is not None and bins[-1][1] + 1 > limit:
-        raise ConfigError(
-            f"model.max_length must reach the longest test word and its beginning, "
-            f"{bins[-1][1] + 1} tokens, got {limit}."
-        )
-    return bins
-
-
-def check_words(config: ProbeConfig, language: Language) -> None:
+def check_words(config: ProbeConfig, subject: Subject) -> None:
     """Check that a probe has words to train on, and words of every length to test.
 
     Raises:
@@ -164,10 +130,10 @@ def check_words(config: ProbeConfig, language: Language) -> None:
         ConfigError: the model cannot read words of such a length.
     """
     few = msgspec.structs.replace(config.data, train_words=1, test_words=1)
-    draw_words(msgspec.structs.replace(config, data=few), language, lambda *_: None)
+    draw_words(msgspec.structs.replace(config, data=few), subject, lambda *_: None)
 
 
-def draw_words(config: ProbeConfig, language: Language, progress: Progress) -> LanguageData:
+def draw_words(config: ProbeConfig, subject: Subject, progress: Progress) -> ExampleData:
     """Return the training and test words of a probe.
 
     Raises:
@@ -175,25 +141,13 @@ def draw_words(config: ProbeConfig, language: Language, progress: Progress) -> L
         LengthError: a bin has no words.
         ConfigError: the model cannot read words of such a length.
     """
-    bins = find_bins(config, language)
-    progress("drawing words", 0, 1, language.name)
-    data = build_data(
-        language,
-        bins,
-        sampler=find_sampler(config, language),
-        train_words=config.data.train_words,
-        test_words=config.data.test_words,
-        rng=python_stream(config.seed, "data"),
-    )
+    if isinstance(subject, Language) and subject.is_empty:
+        raise EmptyLanguageError(f"the language {subject.name} has no words: nothing to train on.")
+    bins = find_bins(config, subject)
+    progress("drawing words", 0, 1, subject.name)
+    data = draw_data(config, subject, bins)
     progress("drawing words", 1, 1, f"{len(data.train):,} words")
     return data
-
-
-def find_sampler(config: ProbeConfig, language: Language) -> Sampler:
-    """Return how the words of a probe are drawn."""
-    if config.data.sampler is not None:
-        return config.data.sampler
-    return "published" if find_published(language) else "uniform"
 
 
 def start_training(probe: PreparedProbe) -> TrainingRun:
@@ -203,11 +157,10 @@ def start_training(probe: PreparedProbe) -> TrainingRun:
         StorageError: a file cannot be written, or read.
     """
     config, data, directory = probe.config, probe.data, probe.directory
-    trained_sets = data.answer_sets[: data.num_trained_sets]
-    readout = build_readout(config.training.loss, data.vocabulary, trained_sets)
+    readout = make_readout(config, data)
     model = build_model(
         config.model,
-        vocab_size=data.vocabulary.size,
+        vocab_size=num_inputs(probe.subject),
         num_outputs=readout.num_outputs,
         generator=torch_stream(config.seed, "initialization"),
     )

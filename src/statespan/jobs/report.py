@@ -111,7 +111,7 @@ def _verdicts(sources: Sequence[tuple[Path, Source]]) -> Iterator[VerdictRecord]
     families: dict[str, str | None] = {}
     for path, source in sources:
         run = next((record for record in source.records if isinstance(record, RunRecord)), None)
-        if run is not None:
+        if run is not None and not run.is_task:
             languages.setdefault(run.language, _language(run, path.parent))
             families.setdefault(run.model, _family(run, path.parent))
     for name, language in languages.items():

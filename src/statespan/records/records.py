@@ -31,7 +31,11 @@ class _Record(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
 
 
 class RunRecord(_Record, frozen=True, tag="run", kw_only=True):
-    """What was trained: sizes, not results."""
+    """What was trained: sizes, not results.
+
+    `language` is the name of the task where the probe was of one, and `train_words` counts its
+    samples.
+    """
 
     language: str
     alphabet: list[str]
@@ -43,6 +47,12 @@ class RunRecord(_Record, frozen=True, tag="run", kw_only=True):
     sampler: str
     train_words: int
     train_lengths: tuple[int, int]
+    is_task: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The name of the language, or of the task, said to be one."""
+        return f"{self.language} (task)" if self.is_task else self.language
 
 
 class TrainingRecord(_Record, frozen=True, tag="training", kw_only=True):

@@ -73,7 +73,7 @@ def build_matrix(
         if run is None or not bins:
             continue
         found = (bins[-1].accuracy, name)
-        key = (run.language, run.model)
+        key = (run.subject, run.model)
         if key not in best or found[0] > best[key][0]:
             best[key] = found
     if not best:

@@ -51,11 +51,11 @@ def draw_accuracy(records: Sequence[Record]) -> bytes:
         color=OURS,
         label=f"{run.model} (here)",
     )
-    axes.set_xlabel("length of the word, in symbols")
-    axes.set_ylabel("words right at every position, %")
+    axes.set_xlabel("length, in symbols")
+    axes.set_ylabel(f"{'samples' if run.is_task else 'words'} right at every position, %")
     axes.set_ylim(-4, 114)
     axes.set_yticks(range(0, 101, 20))
-    title = f"{run.language}: {run.model} with {run.layers} layers"
+    title = f"{run.subject}: {run.model} with {run.layers} layers"
     axes.set_title(title, loc="left", parse_math=False)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -18,6 +18,8 @@ __all__ = [
     "summary_line",
 ]
 
+EXACT_SETS = "Words with the exact set of next symbols at every position, %"
+
 
 def percent(value: float | None) -> str:
     """Return a percentage with up to two decimals, a dash when there is none.
@@ -39,7 +41,8 @@ def summary_line(records: Sequence[Record]) -> str:
     shortest, longest = run.train_lengths
     return (
         f"{run.model}, {run.layers} layer{'s' if run.layers != 1 else ''}, {run.parameters:,} "
-        f"parameters, on {run.language}: {run.steps:,} steps over {run.train_words:,} words of "
+        f"parameters, on {run.subject}: {run.steps:,} steps over {run.train_words:,} "
+        f"{'samples' if run.is_task else 'words'} of "
         f"{shortest} to {longest} symbols"
     )
 
@@ -47,9 +50,10 @@ def summary_line(records: Sequence[Record]) -> str:
 def bin_table(records: Sequence[Record]) -> Table:
     """Return the table of bins: accuracy, beside the published figures."""
     run = next(record for record in records if isinstance(record, RunRecord))
-    table = Table(title="Words with the exact set of next symbols at every position, %")
+    title = "Samples with every answer right, %" if run.is_task else EXACT_SETS
+    table = Table(title=title)
     table.add_column("lengths", justify="right")
-    table.add_column("words", justify="right")
+    table.add_column("samples" if run.is_task else "words", justify="right")
     table.add_column(f"{run.model} (here)", justify="right", style="bold")
     table.add_column(f"{run.model} (published)", justify="right")
     table.add_column("transformer (published)", justify="right")
@@ -94,7 +98,7 @@ def median_bins(records: Sequence[MemberRecord]) -> list[tuple[int, int, float]]
 
 def member_table(records: Sequence[MemberRecord]) -> Table:
     """Return the table of a fleet: a row a member, and the median of those that were trained."""
-    table = Table(title="Words with the exact set of next symbols at every position, %")
+    table = Table(title="Words, or samples of a task, right at every position, %")
     for column in ("member", "seed", "learning rate", "loss"):
         table.add_column(column, justify="left" if column == "member" else "right")
     medians = median_bins(records)

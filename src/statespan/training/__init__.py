@@ -6,7 +6,15 @@ from statespan.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from statespan.training.data import DataConfig, LanguageData, build_data
+from statespan.training.data import (
+    AnswerData,
+    DataConfig,
+    ExampleData,
+    LanguageData,
+    TaskData,
+    build_data,
+    build_task_data,
+)
 from statespan.training.examples import Batch, Example, batch_examples
 from statespan.training.fleet import train_fleet
 from statespan.training.loop import TrainingConfig, TrainingRun, train, train_alone
@@ -26,14 +34,17 @@ __all__ = [
     "EOS",
     "PAD",
     "READOUTS",
+    "AnswerData",
     "Batch",
     "Checkpoint",
     "ChoiceReadout",
     "DataConfig",
     "Example",
+    "ExampleData",
     "LanguageData",
     "Readout",
     "SetReadout",
+    "TaskData",
     "TrainingConfig",
     "TrainingRun",
     "ValueReadout",
@@ -41,6 +52,7 @@ __all__ = [
     "batch_examples",
     "build_data",
     "build_readout",
+    "build_task_data",
     "checkpoint_step",
     "load_checkpoint",
     "python_stream",

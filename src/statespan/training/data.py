@@ -1,8 +1,9 @@
-"""Words into tensors: a training set, and test words by length that share nothing with it."""
+"""Words into examples: a training set, and test words by length that share nothing with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from abc import ABC
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -14,17 +15,25 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from statespan.errors import ConfigError
-from statespan.languages import Language, NextSymbols, Sampler, Word
+from statespan.languages import End, Language, NextSymbols, Sampler, Word
+from statespan.tasks import Sample, SymbolTask
 from statespan.training.examples import Example
+from statespan.training.split import draw_split
 from statespan.training.vocabulary import Vocabulary
 
-__all__ = ["AnswerSets", "DataConfig", "LanguageData", "build_data"]
+__all__ = [
+    "AnswerData",
+    "AnswerSets",
+    "DataConfig",
+    "ExampleData",
+    "LanguageData",
+    "TaskData",
+    "build_data",
+    "build_task_data",
+]
 
 AtLeast0: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 AtLeast1: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-
-DRAWS_A_WORD = 10
-HELD_OUT_SHARE = 5
 
 
 class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,7 +70,7 @@ class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 @final
 class AnswerSets:
-    """Numbers the sets of next symbols in the order in which they are met."""
+    """Numbers the sets of answers in the order in which they are met."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -71,7 +80,7 @@ class AnswerSets:
         return len(self._ids)
 
     def encode(self, language: Language, words: Iterable[Word]) -> list[Example]:
-        """Return the words as examples."""
+        """Return the words as examples: after each prefix, what may follow."""
         first = language.next_symbols(())
         return [
             Example(
@@ -81,32 +90,64 @@ class AnswerSets:
             for word in words
         ]
 
+    def encode_samples(self, samples: Iterable[Sample]) -> list[Example]:
+        """Return the samples of a task as examples: after each symbol, what is right if asked."""
+        return [self._example(sample) for sample in samples]
+
+    def _example(self, sample: Sample) -> Example:
+        answers = (None, *sample.answers)
+        return Example(
+            self._vocabulary.encode(sample.inputs),
+            [0 if answer is None else self._number(answer) for answer in answers],
+            counted=[answer is not None for answer in answers],
+        )
+
     def table(self) -> Bool[Tensor, "set answer"]:
         """Return all sets met so far, one a row."""
         return torch.tensor([self._vocabulary.answers(symbols) for symbols in self._ids])
 
-    def _number(self, symbols: NextSymbols) -> int:
-        return self._ids.setdefault(symbols, len(self._ids))
+    def _number(self, symbols: Set[str | End]) -> int:
+        return self._ids.setdefault(frozenset(symbols), len(self._ids))
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class LanguageData:
-    """A training set, test words of each bin, and the sets of next symbols in both.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleData(ABC):
+    """A training set, and tests of each bin.
 
-    The first `num_trained_sets` rows of `answer_sets` occur in the training set. `seen[i]` counts
-    the test words of bin i that are also in the training set: none, unless the first bin has fewer
-    than five words, so that none can be held out.
+    `seen[i]` counts the tests of bin i that are also in the training set: none, unless the first
+    bin has fewer than five different ones, so that none can be held out.
     """
 
-    vocabulary: Vocabulary
     bins: list[tuple[int, int]]
     train: list[Example]
     tests: list[list[Example]]
-    test_words: list[list[Word]]
     seen: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerData(ExampleData):
+    """The same, with the sets of answers in both: `num_trained_sets` of them in the training set.
+
+    These are the first rows of `answer_sets`.
+    """
+
+    vocabulary: Vocabulary
     answer_sets: Tensor
     num_trained_sets: int
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageData(AnswerData):
+    """The same of a language, with the words themselves that test."""
+
+    test_words: list[list[Word]]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskData(AnswerData):
+    """The same of a task of symbols."""
 
 
 def build_data(
@@ -128,41 +169,49 @@ def build_data(
         EmptyLanguageError: the language has no word.
     """
     draw = partial(language.sample, rng=rng, sampler=sampler)
-    pool = draw(length=bins[0], count=train_words + test_words)
-    distinct = list(dict.fromkeys(pool))
-    num_held_out = min(test_words, len(distinct) // HELD_OUT_SHARE)
-    held_out = rng.sample(distinct, num_held_out)
-    train = _leave_out(pool, set(held_out), train_words, rng)
-    tests = [held_out or distinct[:test_words]]
-    tests += [_draw_distinct(partial(draw, length=bounds), test_words) for bounds in bins[1:]]
-    vocabulary = Vocabulary(language.alphabet)
-    sets = AnswerSets(vocabulary)
-    train_examples = sets.encode(language, train)
+    drawn = draw_split(draw, bins, train=train_words, test=test_words, rng=rng)
+    sets = AnswerSets(vocabulary := Vocabulary(language.alphabet))
+    train = sets.encode(language, drawn.train)
     num_trained_sets = len(sets)
-    trained = set(train)
+    tests = [sets.encode(language, words) for words in drawn.tests]
     return LanguageData(
         vocabulary=vocabulary,
         bins=bins,
-        train=train_examples,
-        tests=[sets.encode(language, words) for words in tests],
-        test_words=tests,
-        seen=[sum(word in trained for word in words) for words in tests],
+        train=train,
+        tests=tests,
+        test_words=drawn.tests,
+        seen=drawn.seen,
         answer_sets=sets.table(),
         num_trained_sets=num_trained_sets,
     )
 
 
-def _leave_out(words: list[Word], left_out: set[Word], count: int, rng: Random) -> list[Word]:
-    """Return the first `count` of `words` that are not left out, drawn again if too few are."""
-    kept = [word for word in words if word not in left_out][:count]
-    return kept + rng.choices(kept, k=count - len(kept))
+def build_task_data(
+    task: SymbolTask,
+    bins: list[tuple[int, int]],
+    *,
+    train_words: int,
+    test_words: int,
+    rng: Random,
+) -> TaskData:
+    """Draw the samples of one run of a task, as `build_data` draws words.
 
-
-def _draw_distinct(draw: Callable[..., list[Word]], wanted: int) -> list[Word]:
-    """Return up to `wanted` distinct words: as many as there are in ten times as many draws."""
-    words: dict[Word, None] = {}
-    for _ in range(DRAWS_A_WORD * wanted):
-        if len(words) == wanted:
-            break
-        words.update(dict.fromkeys(draw(count=1)))
-    return list(words)
+    Raises:
+        LengthError: a bin has no sample.
+    """
+    drawn = draw_split(
+        partial(task.sample, rng=rng), bins, train=train_words, test=test_words, rng=rng
+    )
+    sets = AnswerSets(vocabulary := Vocabulary(task.alphabet, choices=task.answers))
+    train = sets.encode_samples(drawn.train)
+    num_trained_sets = len(sets)
+    tests = [sets.encode_samples(samples) for samples in drawn.tests]
+    return TaskData(
+        vocabulary=vocabulary,
+        bins=bins,
+        train=train,
+        tests=tests,
+        seen=drawn.seen,
+        answer_sets=sets.table(),
+        num_trained_sets=num_trained_sets,
+    )

@@ -17,9 +17,10 @@ from statespan.records import read_bytes, to_struct
 from statespan.training.readouts import SetReadout, build_readout
 from statespan.training.vocabulary import Vocabulary
 
-__all__ = ["TrainedModel", "read_trained_model"]
+__all__ = ["READOUT", "TASK", "TrainedModel", "read_trained_model"]
 
-WEIGHTS, READOUT = "model.safetensors", "readout.json"
+WEIGHTS, READOUT, TASK = "model.safetensors", "readout.json", "task.json"
+"""Files beside each other: the second is of a language, the third of a task."""
 
 
 @final
@@ -49,6 +50,8 @@ def read_trained_model(folder: Path) -> TrainedModel:
         InputError: the folder holds no such model.
         StorageError: a file in it cannot be read, or does not fit the others.
     """
+    if (folder / TASK).is_file():
+        raise InputError(f"the model in {folder} is of a task; one of a language is needed.")
     if not (folder / READOUT).is_file() or not (folder / WEIGHTS).is_file():
         raise InputError(f"{folder} holds no model of a probe: {READOUT} or {WEIGHTS} is missing.")
     try:

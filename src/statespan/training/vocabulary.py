@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, final
 
 from statespan.languages import END, Alphabet, End, NextSymbols, Word
@@ -22,7 +22,7 @@ class Vocabulary:
     """The tokens of an alphabet, and the order of a model's answers.
 
     A model is asked, after each prefix, about every symbol in alphabet order and, last, about the
-    end of the word.
+    end of the word; or about `choices`, where a task has answers of its own.
 
     Example:
         >>> vocabulary = Vocabulary(("a", "b"))
@@ -31,6 +31,7 @@ class Vocabulary:
     """
 
     alphabet: Alphabet
+    choices: Alphabet | None = field(default=None, kw_only=True)
 
     @property
     def size(self) -> int:
@@ -48,10 +49,14 @@ class Vocabulary:
         return [BOS, *(ids[symbol] for symbol in word)]
 
     def answers(self, symbols: NextSymbols) -> list[bool]:
-        """Return which answers a set of next symbols has."""
-        return [*(symbol in symbols for symbol in self.alphabet), END in symbols]
+        """Return which answers a set of next symbols, or of choices, has."""
+        return [mark in symbols for mark in self._marks]
 
     def symbols(self, answers: Iterable[bool]) -> NextSymbols:
         """Return the set of next symbols of an answer; the inverse of `answers`."""
-        marks: tuple[str | End, ...] = (*self.alphabet, END)
-        return frozenset(s for s, given in zip(marks, answers, strict=True) if given)
+        return frozenset(s for s, given in zip(self._marks, answers, strict=True) if given)
+
+    @property
+    def _marks(self) -> tuple[str | End, ...]:
+        """What the answers are about, in order."""
+        return (*self.alphabet, END) if self.choices is None else self.choices

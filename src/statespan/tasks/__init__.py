@@ -1,0 +1,7 @@
+"""What a model may be asked beside languages: recall, copying, products, learning in context."""
+
+import statespan.tasks.definitions  # noqa: F401  (registers the tasks)
+from statespan.tasks.catalogue import TASKS, task, task_from_text
+from statespan.tasks.task import Answer, Bins, Sample, SymbolTask, Task
+
+__all__ = ["TASKS", "Answer", "Bins", "Sample", "SymbolTask", "Task", "task", "task_from_text"]

@@ -1,0 +1,11 @@
+"""The tasks, one file a family; importing this package registers them."""
+
+from statespan.tasks.definitions import (  # noqa: F401
+    associative_recall,
+    automata,
+    bounded_grammar,
+    copying,
+    word_problem,
+)
+
+__all__: list[str] = []
