@@ -1,4 +1,4 @@
-"""The search by bytes finds what the rule chooses by the summaries themselves."""
+"""The search by codes finds what the rule chooses by the summaries themselves."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ from torch import Tensor
 from statespan.memory import RECALL, SpanState
 from statespan.memory.rules.top_k import largest
 from statespan.memory.state_summaries import SummaryStore
-from statespan.memory.summary_bytes import rounded, search
+from statespan.memory.summary_codes import GROUP, code, room_for_codes, search
 from statespan.native import kernel_level, torch_only
 from tests.memory.attentions import draw, span
 
 pytestmark = pytest.mark.skipif(kernel_level() is None, reason="there are no compiled kernels")
 
 
-def found_by_bytes(
+def coded(summaries: Tensor) -> tuple[Tensor, Tensor]:
+    """Return codes and steps, written over what is not a number."""
+    codes, steps = room_for_codes(summaries)
+    codes.fill_(-1)
+    steps.fill_(torch.nan)
+    code(summaries, codes, steps, first=0, end=summaries.shape[2])
+    return codes, steps
+
+
+def found_by_codes(
     query: Tensor, summaries: Tensor, begin: int, ends: list[int], top_k: int
 ) -> Tensor | None:
     """Return the chosen blocks of each decision as a mask."""
     index = search(
-        query, summaries, *rounded(summaries), torch.tensor(ends), keep_first=begin, top_k=top_k
+        query, summaries, *coded(summaries), torch.tensor(ends), keep_first=begin, top_k=top_k
     )
     if index is None:
         return None
@@ -44,11 +53,11 @@ def expected(query: Tensor, summaries: Tensor, begin: int, ends: list[int], top_
 @settings(max_examples=40)
 @given(data=st.data())
 def test_the_largest_products_are_found(data: st.DataObject) -> None:
-    blocks = data.draw(st.integers(2, 300))
+    blocks = data.draw(st.integers(2, 3 * GROUP))
     begin = data.draw(st.integers(0, blocks - 1))
     ends = data.draw(st.lists(st.integers(0, blocks), min_size=1, max_size=9))
     top_k = data.draw(st.integers(0, 20))
-    width = data.draw(st.sampled_from([1, 3, 8, 31, 64, 100, 256]))
+    width = data.draw(st.sampled_from([1, 3, 8, 31, 64, 100, 256, 1_024]))
     shared = data.draw(st.sampled_from([1, 2]))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
     # Whole numbers have exact products, and equal ones, of which the first count.
@@ -57,7 +66,7 @@ def test_the_largest_products_are_found(data: st.DataObject) -> None:
         torch.randint(-high, high, (2, heads, number, width), generator=generator).float()
         for heads, number in ((4, len(ends)), (4 // shared, blocks))
     )
-    found = found_by_bytes(query, summaries, begin, ends, top_k)
+    found = found_by_codes(query, summaries, begin, ends, top_k)
     assert found is not None
     assert torch.equal(found, expected(query, summaries, begin, ends, top_k))
 
@@ -69,7 +78,7 @@ def test_the_largest_are_found_of_close_ones_of_all_sizes(scale: float, offset: 
     summaries = torch.randn(1, 4, 4_000, 64, generator=generator) * 0.01 + offset
     summaries = summaries * torch.logspace(0, 3, 4_000)[:, None] * scale
     query = torch.randn(1, 4, 1, 64, generator=generator)
-    found = found_by_bytes(query, summaries, 1, [3_999], 16)
+    found = found_by_codes(query, summaries, 1, [3_999], 16)
     assert found is not None
     wanted = expected(query, summaries, 1, [3_999], 16)
     scores = (query.double() @ summaries.double().mT).masked_fill(~wanted, torch.inf)
@@ -86,8 +95,55 @@ def test_what_is_not_finite_is_left_to_the_rule(spoiled: float) -> None:
     query, summaries = torch.ones(1, 2, 1, 8), torch.ones(1, 2, 30, 8)
     broken = summaries.clone()
     broken[0, 1, 7, 3] = spoiled
-    assert found_by_bytes(query, broken, 0, [30], 3) is None
-    assert found_by_bytes(query.fill_(spoiled), summaries, 0, [30], 3) is None
+    assert found_by_codes(query, broken, 0, [30], 3) is None
+    assert found_by_codes(query.fill_(spoiled), summaries, 0, [30], 3) is None
+
+
+@pytest.mark.parametrize("width", [1, 64, 2048])
+@pytest.mark.parametrize("level", [0.0, 1e-44, -2.5, 1e30])
+def test_equal_ones_are_found_in_their_order(width: int, level: float) -> None:
+    summaries = torch.full((1, 1, GROUP + 30, width), level)
+    query = torch.tensor([1.0, -1.0, 0.0]).repeat(width)[:width].expand(1, 1, 1, width)
+    found = found_by_codes(query, summaries, 2, [GROUP + 20], 5)
+    assert found is not None
+    assert found.nonzero()[:, -1].tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_bounds_hold_where_one_number_of_a_group_is_far_larger() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, summaries = (torch.randn(1, 2, n, 16, generator=generator) for n in (40, 1_000))
+    summaries[:, :, ::100] *= 1e4
+    found = found_by_codes(query, summaries, 0, [1_000] * 40, 9)
+    assert found is not None
+    assert torch.equal(found, expected(query, summaries, 0, [1_000] * 40, 9))
+
+
+def test_bounds_hold_where_weights_are_rounded_to_nothing() -> None:
+    # Of 2,048 weights, the smaller half is rounded to 0, which the block at 7 is made of.
+    query = torch.tensor([0.9, 1.1]).repeat_interleave(1_024).expand(1, 1, 1, 2_048)
+    summaries = torch.zeros(1, 1, 20, 2_048)
+    summaries[:, :, :, 1_024:] = 25
+    summaries[:, :, 3, 1_024:] = 31
+    summaries[:, :, 7, :1_024], summaries[:, :, 7, 1_024:] = 31, 0
+    found = found_by_codes(query, summaries, 0, [20], 2)
+    assert found is not None
+    assert found.nonzero()[:, -1].tolist() == [3, 7]
+
+
+def test_codes_of_blocks_that_are_written_again_are_written_again() -> None:
+    config = span(chunk=32, block=4, top_k=3, selection="token", summary="bound")
+    first, second = (
+        draw(1_800, dtype=torch.float32, seed=0),
+        draw(1_800, dtype=torch.float32, seed=1),
+    )
+    ours, fresh = SpanState(config), SpanState(config)
+    ours.extend(*(tensor[:, :, :1_790] for tensor in first))
+    ours.extend(*(tensor[:, :, 1_790:1_791] for tensor in first))
+    ours.crop(1_700)
+    fresh.extend(*(tensor[:, :, :1_700] for tensor in first))
+    for at in range(1_700, 1_800):
+        step = [tensor[:, :, at : at + 1] for tensor in second]
+        torch.testing.assert_close(ours.extend(*step), fresh.extend(*step))
 
 
 def test_a_state_decodes_as_it_does_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,11 +173,15 @@ def test_a_state_decodes_as_it_does_without_the_kernel(monkeypatch: pytest.Monke
         torch.testing.assert_close(ours, decode())
 
 
-def test_bytes_are_kept_where_a_kernel_reads_them_only() -> None:
-    tensors = draw(2_200, batch=1, dim=64, value_dim=64, dtype=torch.float32)
-    with_bytes, without = SpanState(RECALL), SpanState(RECALL)
-    with_bytes.extend(*tensors)
+def test_codes_are_kept_where_a_kernel_reads_them_only() -> None:
+    tensors = draw(2_201, batch=1, dim=64, value_dim=64, dtype=torch.float32)
+    with_codes, without = SpanState(RECALL), SpanState(RECALL)
+
+    def decode(state: SpanState) -> int:
+        state.extend(*(tensor[:, :, :2_200] for tensor in tensors))
+        state.extend(*(tensor[:, :, 2_200:] for tensor in tensors))
+        return sum(state.memory().values())
+
     with torch_only():
-        without.extend(*tensors)
-    more = sum(with_bytes.memory().values()) - sum(without.memory().values())
-    assert 0 < more < 0.1 * sum(without.memory().values())
+        least = decode(without)
+    assert 0 < decode(with_codes) - least < 0.1 * least

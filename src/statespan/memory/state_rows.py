@@ -10,6 +10,8 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor
 
+from statespan.memory.huge_pages import ask_for_huge_pages
+
 __all__ = [
     "Count",
     "RowBuffer",
@@ -91,7 +93,9 @@ class RowBuffer:
     def _room(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
         # Room made in inference mode could not be written outside it.
         with torch.inference_mode(mode=False):
-            return torch.zeros(shape, dtype=dtype, device=device, pin_memory=self._pinned)
+            room = torch.empty(shape, dtype=dtype, device=device, pin_memory=self._pinned)
+            ask_for_huge_pages(room)
+            return room.zero_()
 
     def write(self, first: Count, entries: Tensor, *, keep: Count = 0) -> None:
         """Put entries (row, head, entry, width) at `first` and after it.

@@ -1,4 +1,4 @@
-"""The summaries of a state's blocks, with bytes beside them by which the largest are found sooner.
+"""The summaries of a state's blocks, with codes beside them by which the largest are found sooner.
 
 Axes: `row`; `summary_head`; `decider`, the heads that choose by themselves; `block`; `width`.
 """
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from statespan.memory.rules import Rule
 from statespan.memory.selection import Selector
-from statespan.memory.state_rows import Count, RowBuffer
-from statespan.memory.summary_bytes import can_search, rounded, search
+from statespan.memory.state_rows import Count, RowBuffer, largest
+from statespan.memory.summary_codes import GROUP, can_search, code, room_for_codes, search
 from statespan.native import is_native
 
 __all__ = ["SummaryStore"]
@@ -21,7 +21,7 @@ __all__ = ["SummaryStore"]
 class SummaryStore:
     """The summaries of all blocks so far.
 
-    Where a compiled kernel can search them, bytes lie beside them.
+    Where a compiled kernel can search them, codes lie beside them from the first search on.
     """
 
     def __init__(
@@ -34,20 +34,14 @@ class SummaryStore:
         rows, heads, _, width = like.shape
         self._deciders = deciders
         self._all = RowBuffer(rows, heads, width, dtype=like.dtype, device=like.device)
-        self._bytes: RowBuffer | None = None
-        self._scales: RowBuffer | None = None
-        if can_search(like, rule, deciders=deciders):
-            self._bytes = RowBuffer(rows, heads, width, dtype=torch.int8, device=like.device)
-            self._scales = RowBuffer(rows, heads, 1, dtype=like.dtype, device=like.device)
+        self._searches = can_search(like, rule, deciders=deciders)
+        self._codes, self._steps = room_for_codes(self._all.data)
+        self._coded = 0  # blocks
 
     def write(self, first: Count, summaries: Float[Tensor, "row summary_head block width"]) -> None:
         """Put summaries at `first` and after it."""
         self._all.write(first, summaries)
-        if self._bytes is not None and self._scales is not None:
-            for buffer, entries in zip(
-                (self._bytes, self._scales), rounded(summaries), strict=True
-            ):
-                buffer.write(first, entries)
+        self._coded = min(self._coded, -largest(-first))
 
     def before(self, end: int) -> Float[Tensor, "row summary_head block width"]:
         """Return the summaries of the blocks before `end`."""
@@ -60,16 +54,16 @@ class SummaryStore:
 
         None is returned where no kernel does it, or where a number is not finite.
         """
-        if self._bytes is None or self._scales is None or not is_native():
+        if not self._searches or not is_native():
             return None
+        self._code(past)
         room = self._all.data
-        assert self._bytes.data.shape == room.shape, "both are written alike"
         kept = min(selector.layout.keep_first, past)
         index = search(
             selector.asking(query, room, deciders=self._deciders),
             room,
-            self._bytes.data,
-            self._scales.data,
+            self._codes,
+            self._steps,
             torch.tensor([past]),
             keep_first=kept,
             top_k=min(selector.top_k, past - kept),
@@ -78,10 +72,20 @@ class SummaryStore:
 
     def select(self, rows: Int[Tensor, " chosen"], end: Count) -> None:
         """Keep some rows, in the order given, with their blocks before `end`."""
-        for buffer in self.buffers():
-            buffer.select(rows, end)
+        self._all.select(rows, end)
+        rows = rows.to(self._codes.device)
+        self._codes, self._steps = self._codes[rows], self._steps[rows]
 
     def buffers(self) -> list[RowBuffer]:
         """Return all that takes memory."""
-        every = (self._all, self._bytes, self._scales)
-        return [buffer for buffer in every if buffer is not None]
+        return [self._all, RowBuffer.over(self._codes), RowBuffer.over(self._steps)]
+
+    def _code(self, end: int) -> None:
+        """Give codes to the blocks before `end` that have none."""
+        room = self._all.data
+        if self._codes.shape[2] * GROUP < room.shape[2]:
+            self._codes, self._steps = room_for_codes(room)
+            self._coded = 0
+        if self._coded < end:
+            code(room, self._codes, self._steps, first=self._coded // GROUP, end=end)
+            self._coded = end
