@@ -265,12 +265,27 @@ def test_nothing_in_gives_nothing_out(config: Attention) -> None:
             continue
         if value_dim == 0 and config == span(local=5):
             continue
-        out = span_attention(*tensors, config)
-        assert out.shape == (batch, heads, length, value_dim)
+        found = with_gradients(fast(config), tensors)
+        assert found["out"].shape == (batch, heads, length, value_dim)
+        assert not any(gradient.any() for gradient in found.values())
         documents = torch.zeros(batch, length, dtype=torch.int64)
-        assert torch.equal(span_attention(*tensors, config, documents=documents), out)
-    padding = torch.full((2, 5), -1)
-    assert not span_attention(*draw(5), config, documents=padding).any()
+        assert torch.equal(span_attention(*tensors, config, documents=documents), found["out"])
+
+
+@pytest.mark.parametrize("config", [span(), span(local=5), *BASELINES.values()], ids=str)
+@pytest.mark.parametrize("filler", [1.0, torch.nan])
+def test_rows_of_padding_give_zeros_with_gradients_of_zero(
+    config: Attention, filler: float
+) -> None:
+    tensors, padding = draw(5), torch.full((2, 5), -1)
+    spoiled = tuple(tensor * filler for tensor in tensors)
+    found = with_gradients(fast(config, documents=padding), spoiled)
+    assert not any(tensor.any() for tensor in found.values())
+    padding[1] = 0
+    found = with_gradients(fast(config, documents=padding), tensors)
+    assert_close(found, expected(tensors, config, documents=padding), 5, torch.float64)
+    assert not any(tensor[0].any() for tensor in found.values())
+    assert found["value"][1].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -410,11 +425,14 @@ def test_wrong_arguments_are_named(change: dict[str, Any], message: str) -> None
 
 def test_a_summary_in_value_space_is_refused_only_where_it_is_compared() -> None:
     tensors = draw(40, value_dim=4)
-    for config in (span(rule="random"), span(rule="recency"), span(top_k=0), span(summary="key")):
-        assert span_attention(*tensors, config).shape == (2, 4, 40, 4)
     for name in ("attention", "value", "landmark"):
-        with pytest.raises(InputError, match="summary="):
-            span_attention(*tensors, span(summary=name))
+        for changes in ({"rule": "random"}, {"rule": "recency"}, {"rule": "all"}, {"top_k": 0}):
+            config = span(summary=name, **changes)
+            found = with_gradients(fast(config), tensors)
+            assert_close(found, expected(tensors, config), 40, torch.float64)
+        for attention in (span_attention, reference_attention):
+            with pytest.raises(InputError, match="summary="):
+                attention(*tensors, span(summary=name))
 
 
 def test_sliding_with_a_long_window_is_full_attention() -> None:

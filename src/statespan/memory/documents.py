@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Document", "attend_by_document", "is_one_document", "list_documents"]
+__all__ = ["Document", "attend_by_document", "is_one_document", "list_documents", "zero_of"]
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -73,7 +73,8 @@ def attend_by_document(
     groups: dict[int, list[Tensor]] = {}
     for document in list_documents(documents):
         groups.setdefault(len(document), []).append(document.row * length + document.places)
-    out = query.new_zeros(batch * length, heads, value.shape[3])
+    # Where all is padding, there are gradients, too.
+    out = query.new_zeros(batch * length, heads, value.shape[3]) + zero_of(query, key, value)
     if groups:
         places = torch.cat([place for group in groups.values() for place in group])
         sizes = [size * len(group) for size, group in groups.items()]
@@ -88,6 +89,11 @@ def attend_by_document(
         ]
         out = out.index_copy(0, places, torch.cat(outputs))
     return torch.unflatten(out, 0, (batch, length)).transpose(1, 2)
+
+
+def zero_of(*tensors: Float[Tensor, "batch ..."]) -> Float[Tensor, ""]:
+    """Return 0, whatever the tensors hold, through which each gets a gradient of 0."""
+    return torch.stack([tensor[:0].sum() for tensor in tensors]).sum()
 
 
 def _tokens(

@@ -13,6 +13,7 @@ from torch import Tensor
 from statespan.memory.checks import check_scaling
 from statespan.memory.documents import list_documents
 from statespan.memory.protocol import Attention
+from statespan.memory.span_attention import check_config
 
 __all__ = ["reference_attention", "visible_mask"]
 
@@ -31,6 +32,9 @@ def reference_attention(
     """Return the masked softmax attention in float64; memory and time grow with the length squared.
 
     What stands at padding must be finite here.
+
+    Raises:
+        InputError: as `span_attention` does, if blocks cannot be scored at these widths.
     """
     query, key, value = (tensor.double() for tensor in (query, key, value))
     factor = check_scaling(scaling, query.shape[3])
@@ -56,7 +60,12 @@ def visible_mask(
     step: int = 0,
     layer: int = 0,
 ) -> Bool[Tensor, "batch head length length"]:
-    """Return which query sees which key: inside each document, as `config` says."""
+    """Return which query sees which key: inside each document, as `config` says.
+
+    Raises:
+        InputError: the summary is a mean of values, which are not as wide as the queries.
+    """
+    check_config(config, key.shape[3], value.shape[3])
     batch, heads, length, dim = query.shape
     factor = check_scaling(scaling, dim)
     if documents is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from statespan.errors import InputError
 from statespan.memory.checks import check_attention, check_documents, check_scaling
-from statespan.memory.documents import attend_by_document, is_one_document
+from statespan.memory.documents import attend_by_document, is_one_document, zero_of
 from statespan.memory.protocol import Attention
 from statespan.memory.span import SpanAttention
 
@@ -62,7 +62,7 @@ def span_attention(
     check_config(config, key.shape[3], value.shape[3])
     factor = check_scaling(scaling, query.shape[3])
     if query.numel() == 0 or value.numel() == 0:
-        return query.new_zeros(*query.shape[:3], value.shape[3]) + query.sum() * 0  # has gradients
+        return query.new_zeros(*query.shape[:3], value.shape[3]) + zero_of(query, key, value)
 
     def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         whole = (each if each.stride(3) == 1 else each.contiguous() for each in (query, key, value))

@@ -33,15 +33,16 @@ def visible_keys(
         if layout.local:
             start = max(min(start, token - layout.local + 1), 0)
         mask[:, token, start : token + 1] = True
-    summaries = _summaries(query, key, value, selector, scaling)
+    summaries: list[Tensor] = []
+    if selector.rule.reads_scores:
+        summaries = _summaries(query, key, value, selector, scaling)
     groups = _groups(heads, heads // key.shape[0], selector.share)
     for decider, group in enumerate(groups):
         for decision in range(-(-length // layout.stride)):
             asked = [_asked(query[head], decision, selector) for head in group]
-            scores = [
-                sum(float(asked[i] @ summary[head]) for i, head in enumerate(group))
-                for summary in summaries
-            ]
+            scores = [0.0] * layout.num_blocks(length)
+            for block, summary in enumerate(summaries):
+                scores[block] = sum(float(asked[i] @ summary[h]) for i, h in enumerate(group))
             rows = slice(decision * layout.stride, (decision + 1) * layout.stride)
             for block in _blocks(scores, decider, decision, selector, query.device):
                 columns = slice(block * layout.block, (block + 1) * layout.block)
@@ -56,7 +57,11 @@ def _groups(heads: int, members: int, share: str) -> list[list[int]]:
 
 
 def _summaries(
-    query: Tensor, key: Tensor, value: Tensor, selector: Selector, scaling: float
+    query: Float[Tensor, "head length dim"],
+    key: Float[Tensor, "kv_head length dim"],
+    value: Float[Tensor, "kv_head length value_dim"],
+    selector: Selector,
+    scaling: float,
 ) -> list[Float[Tensor, "head width"]]:
     """Return the summary of each complete block, made of that block alone."""
     size, heads, found = selector.layout.block, query.shape[0], []
