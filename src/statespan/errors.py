@@ -19,6 +19,7 @@
     ├── EngineError                 an engine that broke its protocol, or cannot be reached
     ├── LimitError                  a search grew past its limit
     ├── TrainingError               a loss or weight that is no longer finite
+    │   └── TimeLimitError          a training that took as long as it may
     ├── StorageError                a file that could not be written (disk full) or read
     └── MissingExtraError           an optional dependency that is not installed
 """
@@ -45,6 +46,7 @@ __all__ = [
     "StatespanError",
     "StorageError",
     "SymbolError",
+    "TimeLimitError",
     "TrainingError",
     "UnknownNameError",
     "UnsupportedError",
@@ -150,6 +152,10 @@ class LimitError(StatespanError):
 
 class TrainingError(StatespanError):
     """A loss or a weight stopped being finite; the last good checkpoint is kept."""
+
+
+class TimeLimitError(TrainingError):
+    """A training took as long as it may; the last checkpoint is kept."""
 
 
 class StorageError(StatespanError):

@@ -25,6 +25,7 @@ from statespan.cli import (
     probe,
     refute,
     report,
+    sweep,
     tasks,
 )
 from statespan.errors import StatespanError
@@ -46,6 +47,7 @@ app.command("compile")(compiler.compile_language)
 app.command("certify")(compiler.certify)
 app.command("conformance")(conformance.conformance)
 app.command("probe")(probe.probe)
+app.command("sweep")(sweep.sweep)
 app.command("refute")(refute.refute)
 app.command("extract")(refute.extract)
 app.command("pretrain")(pretrain.pretrain)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from statespan.cli.output import JsonOption, print_json, print_text, progress_bar
-from statespan.cli.settings import SettingOption, put_settings, resolve_paths
+from statespan.cli.settings import SettingOption, free_directory, put_settings, resolve_paths
 from statespan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -130,10 +130,7 @@ def _read_settings(path: Path, given: dict[str, Any], settings: list[str]) -> di
 def _free_directory(config: EvaluateConfig) -> Path:
     """Return a directory in runs/ that is not there yet, named for the model."""
     base = f"evaluate-{Path(config.model).name}"
-    number = 1
-    while (path := Path("runs") / (base if number == 1 else f"{base}-{number}")).exists():
-        number += 1
-    return path
+    return free_directory(base)
 
 
 def _print_result(result: EvaluateResult, json: bool) -> None:

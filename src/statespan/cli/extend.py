@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from statespan.cli.output import JsonOption, print_json, print_text, progress_bar
-from statespan.cli.settings import SettingOption, put_settings, resolve_paths
+from statespan.cli.settings import SettingOption, free_directory, put_settings, resolve_paths
 from statespan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -131,10 +131,7 @@ def _read_settings(path: Path | None, given: dict[str, Any], settings: list[str]
 def _free_directory(table: dict[str, Any]) -> Path:
     """Return a directory in runs/ that is not there yet, named for the model."""
     base = f"extend-{Path(str(table.get('model', 'model'))).name}"
-    number = 1
-    while (path := Path("runs") / (base if number == 1 else f"{base}-{number}")).exists():
-        number += 1
-    return path
+    return free_directory(base)
 
 
 def _print_result(result: ExtendResult, json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from statespan.cli.output import JsonOption, print_json, print_text, progress_bar
-from statespan.cli.settings import SettingOption, put_settings, resolve_paths
+from statespan.cli.settings import SettingOption, free_directory, put_settings, resolve_paths
 from statespan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ def _read_settings(path: Path | None, settings: list[str]) -> dict[str, Any]:
 def _free_directory(config: Path | None) -> Path:
     """Return a directory in runs/ that is not there yet, named for the config."""
     base = "pretrain" if config is None else f"pretrain-{config.stem}"
-    number = 1
-    while (path := Path("runs") / (base if number == 1 else f"{base}-{number}")).exists():
-        number += 1
-    return path
+    return free_directory(base)
 
 
 def _print_result(result: PretrainResult, json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from statespan.cli.output import JsonOption, print_json, print_text, progress_bar
-from statespan.cli.settings import SettingOption, parse_setting
+from statespan.cli.settings import SettingOption, free_directory, parse_setting
 from statespan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -145,17 +144,12 @@ def _read_settings(path: Path | None, given: dict[str, Any], settings: list[str]
 def _free_directory(config: ProbeConfig | FleetConfig) -> Path:
     """Return a directory in runs/ that is not there yet, named for the language and the model."""
     from statespan.jobs import FleetConfig
-    from statespan.models import architecture
+    from statespan.jobs.sweep_cells import probe_name
 
-    if isinstance(config, FleetConfig):
-        config = next(iter(config.members.values()))
-    subject = Path(config.task or config.language).name
-    language = re.sub(r"[^A-Za-z0-9._=-]+", "_", subject)[:60].strip("_.")
-    base = f"{language or 'expression'}-{architecture(config.model)}-{config.model.layers}"
-    number = 1
-    while (path := Path("runs") / (base if number == 1 else f"{base}-{number}")).exists():
-        number += 1
-    return path
+    base = probe_name(
+        next(iter(config.members.values())) if isinstance(config, FleetConfig) else config
+    )
+    return free_directory(base)
 
 
 def _print_result(result: ProbeResult, json: bool) -> None:

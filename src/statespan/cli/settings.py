@@ -11,7 +11,7 @@ import typer
 
 from statespan.errors import ConfigError
 
-__all__ = ["SettingOption", "parse_setting", "put_settings", "resolve_paths"]
+__all__ = ["SettingOption", "free_directory", "parse_setting", "put_settings", "resolve_paths"]
 
 SettingOption: TypeAlias = Annotated[
     list[str] | None,
@@ -49,6 +49,14 @@ def resolve_paths(table: dict[str, Any], keys: Sequence[str], beside: Path) -> d
         if isinstance(table.get(key), str):
             table[key] = str((beside.parent / table[key]).resolve())
     return table
+
+
+def free_directory(name: str) -> Path:
+    """Return a directory in runs/ that is not there yet, called `name` or `name` with a number."""
+    number = 1
+    while (path := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return path
 
 
 def parse_setting(setting: str) -> tuple[str, Any]:

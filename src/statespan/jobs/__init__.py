@@ -12,8 +12,12 @@ from statespan.jobs.pretrain_config import MeasurementConfig, PretrainConfig, pr
 from statespan.jobs.probe import ProbeResult, probe, resume_probe
 from statespan.jobs.probe_config import EvaluationConfig, ProbeConfig, is_fleet, probe_config
 from statespan.jobs.report import ReportResult, report
+from statespan.jobs.sweep import SweepResult, resume_sweep, sweep
+from statespan.jobs.sweep_cells import Cell, sweep_cells
+from statespan.jobs.sweep_config import SweepConfig, sweep_config
 
 __all__ = [
+    "Cell",
     "EvaluateConfig",
     "EvaluateResult",
     "EvaluationConfig",
@@ -27,6 +31,8 @@ __all__ = [
     "ProbeConfig",
     "ProbeResult",
     "ReportResult",
+    "SweepConfig",
+    "SweepResult",
     "default_extension",
     "evaluate",
     "evaluate_config",
@@ -46,4 +52,8 @@ __all__ = [
     "resume_fleet",
     "resume_pretrain",
     "resume_probe",
+    "resume_sweep",
+    "sweep",
+    "sweep_cells",
+    "sweep_config",
 ]

@@ -8,9 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
 from statespan.errors import TrainingError
 from statespan.jobs.measurement import finished_records, measure
 from statespan.jobs.probe import PICTURE, report_probe
+from statespan.jobs.probe_config import ProbeConfig
 from statespan.jobs.probe_stages import (
     PreparedProbe,
     draw_words,
@@ -23,7 +26,7 @@ from statespan.records import RunDirectory
 from statespan.training import ExampleData, TrainingRun, train_alone, train_fleet
 from statespan.training.stacked import has_member_rules
 
-__all__ = ["FLEET_NUMBERS", "MemberProgress", "run_members"]
+__all__ = ["FLEET_NUMBERS", "MemberProgress", "run_members", "what_is_drawn"]
 
 MemberProgress: TypeAlias = Callable[[str, str, int, int, str], None]
 """(member, what is going on, steps done, steps in all, a remark)."""
@@ -81,8 +84,8 @@ def _run(paths: Mapping[str, Path], progress: MemberProgress) -> dict[str, str]:
 
 
 def _prepare(paths: Mapping[str, Path], progress: MemberProgress) -> dict[str, PreparedProbe]:
-    """Draw the words of the runs that are not finished; those of one seed are the same."""
-    words: dict[int, ExampleData] = {}
+    """Draw the words of the runs that are not finished; the same words are drawn once."""
+    words: dict[bytes, ExampleData] = {}
     probes = {}
     for name, path in paths.items():
         directory = RunDirectory.open(path)
@@ -93,10 +96,17 @@ def _prepare(paths: Mapping[str, Path], progress: MemberProgress) -> dict[str, P
             continue
         config, language = reopen_probe(path)
         own = partial(progress, name)
-        if config.seed not in words:
-            words[config.seed] = draw_words(config, language, own)
-        probes[name] = PreparedProbe(directory, config, language, words[config.seed], own)
+        drawn = what_is_drawn(config)
+        if drawn not in words:
+            words[drawn] = draw_words(config, language, own)
+        probes[name] = PreparedProbe(directory, config, language, words[drawn], own)
     return probes
+
+
+def what_is_drawn(config: ProbeConfig) -> bytes:
+    """Return what two runs share if their words are the same."""
+    subject = (config.language, config.alphabet, config.task)
+    return msgspec.json.encode((subject, config.data, config.seed))
 
 
 def _group_by_shape(runs: Mapping[str, TrainingRun]) -> list[list[str]]:

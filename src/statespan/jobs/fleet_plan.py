@@ -10,7 +10,13 @@ from statespan.jobs.probe_config import ProbeConfig
 from statespan.jobs.probe_subject import Subject, find_bins, num_inputs
 from statespan.models import MODELS, architecture
 
-__all__ = ["LEAST_SECONDS", "estimate_seconds", "num_cores", "num_processes"]
+__all__ = [
+    "LEAST_SECONDS",
+    "estimate_seconds",
+    "num_cores",
+    "num_processes",
+    "step_numbers",
+]
 
 LEAST_SECONDS = 20.0
 """Estimated seconds of work from which one process a core is worth its start.
@@ -41,15 +47,20 @@ def num_cores() -> int:
 
 def estimate_seconds(config: ProbeConfig, language: Subject) -> float:
     """Return about how many seconds a member takes on one core."""
+    bins = find_bins(config, language)
+    step = STEP_SECONDS + NUMBER_SECONDS * step_numbers(config, language)
+    data, measured = config.data, config.evaluation
+    words = data.train_words + len(bins) * (data.test_words + measured.negatives)
+    words += measured.curve_lengths * measured.curve_words
+    return config.training.steps * step + words * WORD_SECONDS
+
+
+def step_numbers(config: ProbeConfig, language: Subject) -> float:
+    """Return the parameters of the model times about the tokens of a step."""
     vocab_size = num_inputs(language)
     with torch.device("meta"):
         model_class = MODELS.get(architecture(config.model))
         model = model_class(config.model, vocab_size=vocab_size, num_outputs=vocab_size)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    bins = find_bins(config, language)
-    tokens = config.training.batch_size * (sum(bins[0]) / 2 + 1)
-    step = STEP_SECONDS + NUMBER_SECONDS * parameters * tokens
-    data, measured = config.data, config.evaluation
-    words = data.train_words + len(bins) * (data.test_words + measured.negatives)
-    words += measured.curve_lengths * measured.curve_words
-    return config.training.steps * step + words * WORD_SECONDS
+    shortest, longest = find_bins(config, language)[0]
+    return parameters * config.training.batch_size * ((shortest + longest) / 2 + 1)

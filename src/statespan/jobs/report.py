@@ -14,6 +14,7 @@ from statespan.jobs.probe_stages import AUTOMATON
 from statespan.languages import Language, language_from_file, language_from_text
 from statespan.models import MODELS
 from statespan.records import (
+    CellRecord,
     MemberRecord,
     Record,
     RunDirectory,
@@ -27,7 +28,12 @@ __all__ = ["ReportResult", "report"]
 
 RECORDS, LOG, CONFIG = "records.jsonl", "training.jsonl", "config.toml"
 
-VERBS = (("extension", "extend"), ("pretraining", "pretrain"), ("model", "evaluate"))
+VERBS = (
+    ("extension", "extend"),
+    ("pretraining", "pretrain"),
+    ("model", "evaluate"),
+    ("cell", "sweep"),
+)
 """The kind of record that tells which verb made a run; else it was a probe."""
 
 
@@ -79,7 +85,8 @@ def _records_in(place: Path) -> tuple[list[Path], list[Path]]:
         raise InputError(f"there is no run {place}.")
     if (place / RECORDS).is_file():
         records = RunDirectory(place).read_records(RECORDS)
-        names = [record.name for record in records if isinstance(record, MemberRecord)]
+        kinds = (CellRecord, MemberRecord)
+        names = [record.name for record in records if isinstance(record, kinds)]
         members = [place / name / RECORDS for name in names]
         return [place / RECORDS, *(path for path in members if path.is_file())], []
     if (place / CONFIG).is_file() and not any(place.glob(f"*/{CONFIG}")):

@@ -14,10 +14,12 @@ from statespan.records.evaluations import (
 from statespan.records.extensions import ExtensionRecord
 from statespan.records.records import (
     BinRecord,
+    CellRecord,
     EndRecord,
     HeldOutRecord,
     LengthRecord,
     MemberRecord,
+    OutcomeRecord,
     PretrainingRecord,
     RecognitionRecord,
     Record,
@@ -25,6 +27,7 @@ from statespan.records.records import (
     TokensRecord,
     TrainingRecord,
 )
+from statespan.records.results_store import ResultRow, ResultsStore
 from statespan.records.retrievals import RetrievalRecord
 from statespan.records.run_directory import RunDirectory
 from statespan.records.storage import read_bytes, write_atomically
@@ -32,6 +35,7 @@ from statespan.records.verdicts import VerdictRecord
 
 __all__ = [
     "BinRecord",
+    "CellRecord",
     "EndRecord",
     "EvaluationRecord",
     "ExtensionRecord",
@@ -40,6 +44,7 @@ __all__ = [
     "LengthRecord",
     "MemberRecord",
     "ModelRecord",
+    "OutcomeRecord",
     "PerplexityRecord",
     "PositionLoss",
     "PredictionRecord",
@@ -47,6 +52,8 @@ __all__ = [
     "RecallRecord",
     "RecognitionRecord",
     "Record",
+    "ResultRow",
+    "ResultsStore",
     "RetrievalRecord",
     "RulerRecord",
     "RunDirectory",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -13,10 +13,12 @@ from statespan.records.verdicts import VerdictRecord
 
 __all__ = [
     "BinRecord",
+    "CellRecord",
     "EndRecord",
     "HeldOutRecord",
     "LengthRecord",
     "MemberRecord",
+    "OutcomeRecord",
     "PretrainingRecord",
     "RecognitionRecord",
     "Record",
@@ -138,6 +140,33 @@ class MemberRecord(_Record, frozen=True, tag="member", kw_only=True):
         return self.loss_sum / self.positions if self.positions else None
 
 
+Status: TypeAlias = Literal["finished", "failed", "stopped", "lost", "open"]
+"""How far a cell is: `failed` means that its loss was not finite, `stopped` that it took as long as
+it may, `lost` that it broke off for another reason, `open` that it is still to be run."""
+
+
+class OutcomeRecord(_Record, frozen=True, tag="outcome", kw_only=True):
+    """How a run that a sweep began has ended; `seconds` is its share of what its runs took."""
+
+    status: Status
+    seconds: float
+    failure: str | None = None
+
+
+class CellRecord(_Record, frozen=True, tag="cell", kw_only=True):
+    """One cell of a sweep, as its own run directory, called `name`, tells it.
+
+    `settings` has what the sweep sets, by key. There are no bins unless it is finished.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    status: Status
+    seconds: float
+    bins: list[BinRecord]
+    failure: str | None = None
+
+
 class PretrainingRecord(_Record, frozen=True, tag="pretraining", kw_only=True):
     """What was trained from scratch on text: sizes, not results.
 
@@ -215,6 +244,8 @@ Record: TypeAlias = (
     | LengthRecord
     | RecognitionRecord
     | MemberRecord
+    | OutcomeRecord
+    | CellRecord
     | PretrainingRecord
     | TokensRecord
     | HeldOutRecord

@@ -1,5 +1,6 @@
 """Records in; tables and pictures out. Reads nothing else."""
 
+from statespan.report.cells import cell_table
 from statespan.report.evaluation_plots import draw_perplexity, draw_recall, draw_ruler
 from statespan.report.evaluation_tables import (
     evaluation_line,
@@ -14,9 +15,9 @@ from statespan.report.retrieval_plots import draw_retrievals
 from statespan.report.tables import (
     bin_table,
     median_bins,
+    member_table,
     recognition_lines,
     summary_line,
-    member_table,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Source",
     "bin_table",
     "build_matrix",
+    "cell_table",
     "draw_accuracy",
     "draw_perplexity",
     "draw_recall",
@@ -35,9 +37,9 @@ __all__ = [
     "evaluation_notes",
     "evaluation_table",
     "median_bins",
+    "member_table",
     "recognition_lines",
     "report_page",
     "ruler_average",
     "summary_line",
-    "member_table",
 ]

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from statespan.records import (
     BinRecord,
+    CellRecord,
     ExtensionRecord,
     HeldOutRecord,
     LengthRecord,
@@ -28,6 +29,7 @@ from statespan.records import (
     RunRecord,
     VerdictRecord,
 )
+from statespan.report.cells import cell_table
 from statespan.report.evaluation_plots import draw_perplexity, draw_recall, draw_ruler
 from statespan.report.evaluation_tables import evaluation_line, evaluation_notes, evaluation_table
 from statespan.report.extension import extension_line
@@ -35,7 +37,7 @@ from statespan.report.matrix import build_matrix
 from statespan.report.plots import draw_accuracy
 from statespan.report.pretraining import draw_pretraining, held_out_table, pretraining_line
 from statespan.report.retrieval_plots import draw_retrievals
-from statespan.report.tables import bin_table, recognition_lines, summary_line, member_table
+from statespan.report.tables import bin_table, member_table, recognition_lines, summary_line
 
 __all__ = ["Source", "report_page"]
 
@@ -167,6 +169,9 @@ def _tables(records: Sequence[Record]) -> Iterator[_TableData]:
     members = [record for record in records if isinstance(record, MemberRecord)]
     if members:
         yield _as_text(member_table(members))
+    cells = [record for record in records if isinstance(record, CellRecord)]
+    if cells:
+        yield _as_text(cell_table(cells))
     for kinds, build in TABLES:
         if any(_has(records, kind) for kind in kinds):
             yield _as_text(build(records))
