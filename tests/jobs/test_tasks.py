@@ -19,7 +19,15 @@ from statespan.jobs import (
     report,
     resume_probe,
 )
-from statespan.records import BinRecord, LengthRecord, RunDirectory, RunRecord, TrainingRecord
+from statespan.records import (
+    BinRecord,
+    ErrorRecord,
+    LengthRecord,
+    PositionRecord,
+    RunDirectory,
+    RunRecord,
+    TrainingRecord,
+)
 
 SMALL: dict[str, Any] = {
     "task": "mqar:pairs=2,keys=4,values=4",
@@ -54,7 +62,7 @@ def test_every_family_leaves_a_whole_run(task: str, tmp_path: Path) -> None:
     assert isinstance(run, RunRecord)
     assert (run.language, run.is_task, run.subject) == (task, True, f"{task} (task)")
     assert [type(record) for record in rest[:2]] == [BinRecord, BinRecord]
-    assert all(record.words == 20 for record in bins(result))
+    assert all(0 < record.words <= 20 for record in bins(result))
     assert any(isinstance(record, LengthRecord) for record in rest)
     assert result.picture.read_bytes().startswith(b"\x89PNG")
     assert len(losses(tmp_path / "run")) == 3
@@ -121,6 +129,62 @@ def test_a_fleet_gives_what_lone_runs_give(tmp_path: Path) -> None:
         ours = load_file(member / "model" / "model.safetensors")
         for name, value in load_file(alone.directory / "model" / "model.safetensors").items():
             assert (ours[name] - value).abs().max() < 1e-4, name
+
+
+VALUES = small(
+    task="linear-functions:dimension=2", data={**SMALL["data"], "bins": [[2, 8], [9, 16]]}
+)
+
+
+@pytest.mark.parametrize("task", ["linear-functions:dimension=2", "dynamic-smoothness:window=2"])
+@pytest.mark.parametrize("model", ["mamba", "lstm"])
+def test_numbers_are_estimated_from_vectors(task: str, model: str, tmp_path: Path) -> None:
+    config = {**VALUES, "task": task, "model": {"name": model, "layers": 1, "d_model": 8}}
+    result = probe(probe_config(config), tmp_path / "run")
+    run, *rest = result.records
+    assert isinstance(run, RunRecord)
+    assert (run.alphabet, run.is_task) == ([], True)
+    errors = [record for record in rest if isinstance(record, ErrorRecord)]
+    positions = [record for record in rest if isinstance(record, PositionRecord)]
+    assert [(record.lower, record.upper) for record in errors] == [(2, 8), (9, 16)]
+    assert all(record.error > 0 and record.baseline_error > 0 for record in errors)
+    assert errors[-1].positions == sum(record.samples for record in positions)
+    assert result.picture.name == "errors.png"
+    assert result.picture.read_bytes().startswith(b"\x89PNG")
+    text = report([result.directory], tmp_path / "page.html").page.read_text("utf-8")
+    assert errors[0].baseline in text
+
+
+def test_a_hybrid_learns_a_function_of_one_weight(tmp_path: Path) -> None:
+    """y / x of one pair is enough; the error falls well below that of answering 0."""
+    config = {
+        **VALUES,
+        "task": "linear-functions:dimension=1",
+        "model": {"name": "hybrid", "d_model": 16, "heads": 2, "d_feedforward": 32},
+        "data": {"bins": [[8, 12], [13, 16]], "train_words": 2000, "test_words": 50},
+        "training": {"steps": 250, "batch_size": 32, "learning_rate": 1e-2, "report_every": 250},
+    }
+    result = probe(probe_config(config), tmp_path / "run")
+    late = [r for r in result.records if isinstance(r, PositionRecord) and r.position >= 7]
+    assert sum(r.squared_error for r in late) / sum(r.samples for r in late) < 0.4
+
+
+def test_resuming_and_fleets_hold_for_numbers_too(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def stop(stage: str, done: int, total: int, remark: str) -> None:
+        if stage == "training" and done == 7:
+            raise Killed
+
+    whole = probe(probe_config({**VALUES, "seed": 1}), tmp_path / "whole")
+    with pytest.raises(Killed):
+        probe(probe_config({**VALUES, "seed": 1}), tmp_path / "broken", progress=stop)
+    assert resume_probe(tmp_path / "broken").records == whole.records
+    fleet = probe_fleet(fleet_config({**VALUES, "seed": [1, 2]}), tmp_path / "fleet", processes=1)
+    assert not fleet.failures
+    member = losses(tmp_path / "fleet" / "seed=1")
+    assert member == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
 
 
 @pytest.mark.parametrize(

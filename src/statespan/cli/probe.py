@@ -155,7 +155,8 @@ def _free_directory(config: ProbeConfig | FleetConfig) -> Path:
 def _print_result(result: ProbeResult, json: bool) -> None:
     import msgspec
 
-    from statespan.report import bin_table, recognition_lines, summary_line
+    from statespan.records import ErrorRecord
+    from statespan.report import bin_table, error_table, recognition_lines, summary_line
 
     if json:
         value = {
@@ -165,11 +166,12 @@ def _print_result(result: ProbeResult, json: bool) -> None:
         }
         print_json(value)
         return
+    has_errors = any(isinstance(record, ErrorRecord) for record in result.records)
     print_text(
         summary_line(result.records),
-        bin_table(result.records),
+        (error_table if has_errors else bin_table)(result.records),
         *recognition_lines(result.records),
-        f"accuracy by length: {result.picture}",
+        f"{'errors by position' if has_errors else 'accuracy by length'}: {result.picture}",
         f"records and checkpoint: {result.directory}",
     )
 

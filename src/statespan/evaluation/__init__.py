@@ -1,7 +1,8 @@
-"""Model in, records out: exact sets and recognition; perplexity, RULER, recall by length."""
+"""Model in, records out: exact sets, recognition, errors; perplexity, RULER, recall by length."""
 
 from statespan.evaluation.accuracy import evaluate_bins, evaluate_lengths
 from statespan.evaluation.attentions import ATTENTIONS, attending, make_attention
+from statespan.evaluation.errors import evaluate_errors
 from statespan.evaluation.extraction import Extraction, extract
 from statespan.evaluation.generation import evaluate_ruler, generate_answers
 from statespan.evaluation.harness import evaluate_harness, harness_tasks
@@ -28,6 +29,7 @@ __all__ = [
     "attending",
     "default_prose",
     "evaluate_bins",
+    "evaluate_errors",
     "evaluate_harness",
     "evaluate_lengths",
     "evaluate_perplexity",

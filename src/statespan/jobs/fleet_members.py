@@ -12,7 +12,7 @@ import msgspec
 
 from statespan.errors import TrainingError
 from statespan.jobs.measurement import finished_records, measure
-from statespan.jobs.probe import PICTURE, report_probe
+from statespan.jobs.probe import picture_path, report_probe
 from statespan.jobs.probe_config import ProbeConfig
 from statespan.jobs.probe_stages import (
     PreparedProbe,
@@ -91,7 +91,7 @@ def _prepare(paths: Mapping[str, Path], progress: MemberProgress) -> dict[str, P
         directory = RunDirectory.open(path)
         records = finished_records(directory)
         if records:
-            if not (path / PICTURE).exists():  # killed just before it was drawn
+            if not picture_path(directory, records).exists():  # killed just before it was drawn
                 report_probe(directory, records)
             continue
         config, language = reopen_probe(path)

@@ -9,7 +9,12 @@ from typing import Any
 import msgspec
 from safetensors.torch import save
 
-from statespan.evaluation import evaluate_bins, evaluate_lengths, evaluate_recognition
+from statespan.evaluation import (
+    evaluate_bins,
+    evaluate_errors,
+    evaluate_lengths,
+    evaluate_recognition,
+)
 from statespan.jobs.probe_config import ProbeConfig
 from statespan.jobs.probe_stages import PreparedProbe
 from statespan.jobs.probe_subject import find_published, find_sampler, symbols_of
@@ -17,6 +22,8 @@ from statespan.languages import Language
 from statespan.models import SequenceModel, architecture
 from statespan.records import (
     EndRecord,
+    ErrorRecord,
+    PositionRecord,
     RecognitionRecord,
     Record,
     RunDirectory,
@@ -24,7 +31,7 @@ from statespan.records import (
     write_atomically,
 )
 from statespan.records.storage import storage_error
-from statespan.tasks import SymbolTask
+from statespan.tasks import SymbolTask, ValueTask
 from statespan.training import (
     BOS,
     EOS,
@@ -34,6 +41,7 @@ from statespan.training import (
     Readout,
     SetReadout,
     TrainingRun,
+    ValueData,
     python_stream,
 )
 from statespan.training.trained_model import READOUT, TASK
@@ -72,7 +80,7 @@ def _save_model(folder: Path, model: SequenceModel, readout: Readout, config: Pr
     name, meaning = _meaning(readout, config)
     content = json.dumps({**meaning, "model": msgspec.to_builtins(config.model)}).encode()
     write_atomically(folder / name, content)
-    transformers_config = model.transformers_config()
+    transformers_config = model.transformers_config() if config.task is None else None
     if transformers_config is not None and model.num_outputs == model.vocab_size:
         ids = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD}
         content = json.dumps({**transformers_config, **ids}, indent=2).encode()
@@ -106,9 +114,24 @@ def _evaluate(probe: PreparedProbe, run: TrainingRun) -> list[Record]:
         train_words=len(data.train),
         train_lengths=data.bins[0],
     )
-    assert isinstance(subject, Language | SymbolTask), "the known kinds"
-    assert isinstance(data, AnswerData), "the data of both"
-    return [head, *_evaluate_answers(probe, run, subject, data)]
+    if isinstance(subject, Language | SymbolTask) and isinstance(data, AnswerData):
+        return [head, *_evaluate_answers(probe, run, subject, data)]
+    assert isinstance(subject, ValueTask), "the kind that is left"
+    assert isinstance(data, ValueData), "what is drawn for it"
+    return [head, *_evaluate_values(probe, run, subject, data)]
+
+
+def _evaluate_values(
+    probe: PreparedProbe, run: TrainingRun, task: ValueTask, data: ValueData
+) -> list[ErrorRecord | PositionRecord]:
+    total = len(data.bins)
+    probe.progress("measuring", 0, total, "bins")
+    return evaluate_errors(
+        run.model,
+        task,
+        data,
+        on_step=lambda done: probe.progress("measuring", done, total, "errors by position"),
+    )
 
 
 def _evaluate_answers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -18,13 +19,13 @@ from statespan.jobs.probe_stages import (
     use_threads,
 )
 from statespan.jobs.probe_subject import read_subject
-from statespan.records import Record, RunDirectory, write_atomically
-from statespan.report import draw_accuracy
+from statespan.records import ErrorRecord, Record, RunDirectory, write_atomically
+from statespan.report import draw_accuracy, draw_errors
 from statespan.training import train_alone
 
-__all__ = ["PICTURE", "ProbeResult", "probe", "report_probe", "resume_probe"]
+__all__ = ["ProbeResult", "picture_path", "probe", "report_probe", "resume_probe"]
 
-PICTURE = "accuracy.png"
+PICTURE, ERRORS = "accuracy.png", "errors.png"
 
 
 @final
@@ -34,8 +35,8 @@ class ProbeResult:
 
     Attributes:
         directory: the run directory.
-        picture: the PNG of accuracy by length in it.
-        records: the run, then its bins, lengths and recognition.
+        picture: the PNG in it: of accuracy by length, or of errors by position.
+        records: the run, then its bins, lengths and recognition; or errors by bin and position.
     """
 
     directory: Path
@@ -92,6 +93,13 @@ def _run(prepared: PreparedProbe) -> ProbeResult:
 
 def report_probe(directory: RunDirectory, records: list[Record]) -> ProbeResult:
     """Draw the picture of a run that has these records, and return what it found."""
-    picture = directory.path / PICTURE
-    write_atomically(picture, draw_accuracy(records))
+    picture = picture_path(directory, records)
+    draw = draw_errors if picture.name == ERRORS else draw_accuracy
+    write_atomically(picture, draw(records))
     return ProbeResult(directory.path, picture, records)
+
+
+def picture_path(directory: RunDirectory, records: Sequence[Record]) -> Path:
+    """Return where the picture of a run that has these records is, or will be."""
+    has_errors = any(isinstance(record, ErrorRecord) for record in records)
+    return directory.path / (ERRORS if has_errors else PICTURE)

@@ -10,17 +10,20 @@ from statespan.errors import ConfigError
 from statespan.evaluation import Published, published_figures
 from statespan.jobs.probe_config import ProbeConfig
 from statespan.languages import Alphabet, Language, Sampler, language_from_file, language_from_text
-from statespan.tasks import SymbolTask, Task, task_from_text
+from statespan.tasks import SymbolTask, Task, ValueTask, task_from_text
 from statespan.training import (
     AnswerData,
     ChoiceReadout,
     ExampleData,
     Readout,
     TaskData,
+    ValueData,
+    ValueReadout,
     Vocabulary,
     build_data,
     build_readout,
     build_task_data,
+    build_value_data,
     python_stream,
 )
 
@@ -83,13 +86,14 @@ def _default_bins(subject: Subject) -> list[tuple[int, int]]:
 
 
 def symbols_of(subject: Subject) -> Alphabet:
-    """Return the symbols that a model of it reads."""
-    assert isinstance(subject, Language | SymbolTask), "the known kinds"
-    return subject.alphabet
+    """Return the symbols that a model of it reads; none if it reads vectors."""
+    return subject.alphabet if isinstance(subject, Language | SymbolTask) else ()
 
 
 def num_inputs(subject: Subject) -> int:
-    """Return how many token ids a model of it reads."""
+    """Return how many token ids a model of it reads, or how many numbers a vector has."""
+    if isinstance(subject, ValueTask):
+        return subject.num_inputs
     return Vocabulary(symbols_of(subject)).size
 
 
@@ -109,6 +113,8 @@ def draw_data(config: ProbeConfig, subject: Subject, bins: list[tuple[int, int]]
             )
         case SymbolTask():
             return build_task_data(subject, bins, train_words=train, test_words=test, rng=rng)
+        case ValueTask():
+            return build_value_data(subject, bins, train_words=train, test_words=test, rng=rng)
     raise AssertionError(f"{subject.name} is a language or a known kind of task")
 
 
@@ -121,6 +127,8 @@ def find_sampler(config: ProbeConfig, subject: Subject) -> Sampler:
 
 def make_readout(config: ProbeConfig, data: ExampleData) -> Readout:
     """Return what the outputs of a probe's model mean."""
+    if isinstance(data, ValueData):
+        return ValueReadout()
     assert isinstance(data, AnswerData), "the data of a language or a task of symbols"
     trained_sets = data.answer_sets[: data.num_trained_sets]
     if isinstance(data, TaskData):

@@ -15,10 +15,12 @@ __all__ = [
     "BinRecord",
     "CellRecord",
     "EndRecord",
+    "ErrorRecord",
     "HeldOutRecord",
     "LengthRecord",
     "MemberRecord",
     "OutcomeRecord",
+    "PositionRecord",
     "PretrainingRecord",
     "RecognitionRecord",
     "Record",
@@ -106,6 +108,43 @@ class LengthRecord(_Record, frozen=True, tag="length", kw_only=True):
     def accuracy(self) -> float:
         """The share of correct words, in percent."""
         return 100 * self.correct / self.words
+
+
+class ErrorRecord(_Record, frozen=True, tag="error", kw_only=True):
+    """Samples of a task of numbers of one range of lengths: squared errors, summed over positions.
+
+    `baseline` says in words what else estimated the same numbers.
+    """
+
+    lower: int
+    upper: int
+    samples: int
+    positions: int
+    squared_error: float
+    baseline: str
+    baseline_squared_error: float
+
+    @property
+    def error(self) -> float:
+        """The mean squared error of the model."""
+        return self.squared_error / self.positions
+
+    @property
+    def baseline_error(self) -> float:
+        """The mean squared error of the baseline."""
+        return self.baseline_squared_error / self.positions
+
+
+class PositionRecord(_Record, frozen=True, tag="position", kw_only=True):
+    """What is asked after as many inputs as `position` says, in samples of the last bin.
+
+    The squared errors are summed over the samples that ask there.
+    """
+
+    position: int
+    samples: int
+    squared_error: float
+    baseline_squared_error: float
 
 
 class RecognitionRecord(_Record, frozen=True, tag="recognition", kw_only=True):
@@ -242,6 +281,8 @@ Record: TypeAlias = (
     | TrainingRecord
     | BinRecord
     | LengthRecord
+    | ErrorRecord
+    | PositionRecord
     | RecognitionRecord
     | MemberRecord
     | OutcomeRecord

@@ -10,10 +10,11 @@ from statespan.report.evaluation_tables import (
 )
 from statespan.report.matrix import Matrix, MatrixCell, MatrixRow, build_matrix
 from statespan.report.page import Source, report_page
-from statespan.report.plots import draw_accuracy
+from statespan.report.plots import draw_accuracy, draw_errors
 from statespan.report.retrieval_plots import draw_retrievals
 from statespan.report.tables import (
     bin_table,
+    error_table,
     median_bins,
     member_table,
     recognition_lines,
@@ -29,10 +30,12 @@ __all__ = [
     "build_matrix",
     "cell_table",
     "draw_accuracy",
+    "draw_errors",
     "draw_perplexity",
     "draw_recall",
     "draw_retrievals",
     "draw_ruler",
+    "error_table",
     "evaluation_line",
     "evaluation_notes",
     "evaluation_table",

@@ -15,12 +15,14 @@ from rich.table import Table
 from statespan.records import (
     BinRecord,
     CellRecord,
+    ErrorRecord,
     ExtensionRecord,
     HeldOutRecord,
     LengthRecord,
     MemberRecord,
     ModelRecord,
     PerplexityRecord,
+    PositionRecord,
     PretrainingRecord,
     RecallRecord,
     Record,
@@ -34,10 +36,16 @@ from statespan.report.evaluation_plots import draw_perplexity, draw_recall, draw
 from statespan.report.evaluation_tables import evaluation_line, evaluation_notes, evaluation_table
 from statespan.report.extension import extension_line
 from statespan.report.matrix import build_matrix
-from statespan.report.plots import draw_accuracy
+from statespan.report.plots import draw_accuracy, draw_errors
 from statespan.report.pretraining import draw_pretraining, held_out_table, pretraining_line
 from statespan.report.retrieval_plots import draw_retrievals
-from statespan.report.tables import bin_table, member_table, recognition_lines, summary_line
+from statespan.report.tables import (
+    bin_table,
+    error_table,
+    member_table,
+    recognition_lines,
+    summary_line,
+)
 
 __all__ = ["Source", "report_page"]
 
@@ -90,6 +98,7 @@ Draw: TypeAlias = Callable[[Sequence[Record]], bytes]
 
 PICTURES: tuple[tuple[str, type[Record], Draw], ...] = (
     ("accuracy by length", LengthRecord, draw_accuracy),
+    ("error by position", PositionRecord, draw_errors),
     ("perplexity by length", PerplexityRecord, draw_perplexity),
     ("RULER by length", RulerRecord, draw_ruler),
     ("recall", RecallRecord, draw_recall),
@@ -99,6 +108,7 @@ PICTURES: tuple[tuple[str, type[Record], Draw], ...] = (
 
 TABLES: tuple[tuple[tuple[type[Record], ...], Callable[[Sequence[Record]], Table]], ...] = (
     ((BinRecord,), bin_table),
+    ((ErrorRecord,), error_table),
     ((HeldOutRecord,), held_out_table),
     ((PerplexityRecord, RulerRecord, RecallRecord), evaluation_table),
 )

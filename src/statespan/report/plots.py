@@ -8,9 +8,16 @@ from collections.abc import Sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from statespan.records import BinRecord, LengthRecord, Record, RunRecord
+from statespan.records import (
+    BinRecord,
+    ErrorRecord,
+    LengthRecord,
+    PositionRecord,
+    Record,
+    RunRecord,
+)
 
-__all__ = ["draw_accuracy"]
+__all__ = ["draw_accuracy", "draw_errors"]
 
 OURS, PUBLISHED, TRANSFORMER = "#0072b2", "#d55e00", "#999999"
 """Told apart by color-blind readers too (Okabe and Ito)."""
@@ -60,6 +67,35 @@ def draw_accuracy(records: Sequence[Record]) -> bytes:
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def draw_errors(records: Sequence[Record]) -> bytes:
+    """Return a PNG of the mean squared error by position, with that of the baseline beside it."""
+    run = next(record for record in records if isinstance(record, RunRecord))
+    baseline = next(record.baseline for record in records if isinstance(record, ErrorRecord))
+    points = [record for record in records if isinstance(record, PositionRecord)]
+    figure = Figure(figsize=(8, 4.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.axvspan(0.5, run.train_lengths[1] + 0.5, color=OURS, alpha=0.08, lw=0)
+    places = [record.position for record in points]
+    lines = (
+        (f"{run.model} (here)", [r.squared_error / r.samples for r in points], OURS, "-"),
+        (baseline, [r.baseline_squared_error / r.samples for r in points], PUBLISHED, "--"),
+    )
+    for label, values, color, style in lines:
+        axes.plot(places, values, color=color, linestyle=style, lw=1.5, label=label)
+    axes.set_xlabel("inputs so far (shaded: trained)")
+    axes.set_ylabel("mean squared error")
+    axes.set_ylim(bottom=0)
+    title = f"{run.subject}: {run.model} with {run.layers} layers"
+    axes.set_title(title, loc="left", parse_math=False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper right", frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -7,10 +7,18 @@ from statistics import median
 
 from rich.table import Table
 
-from statespan.records import BinRecord, MemberRecord, RecognitionRecord, Record, RunRecord
+from statespan.records import (
+    BinRecord,
+    ErrorRecord,
+    MemberRecord,
+    RecognitionRecord,
+    Record,
+    RunRecord,
+)
 
 __all__ = [
     "bin_table",
+    "error_table",
     "median_bins",
     "member_table",
     "percent",
@@ -43,7 +51,7 @@ def summary_line(records: Sequence[Record]) -> str:
         f"{run.model}, {run.layers} layer{'s' if run.layers != 1 else ''}, {run.parameters:,} "
         f"parameters, on {run.subject}: {run.steps:,} steps over {run.train_words:,} "
         f"{'samples' if run.is_task else 'words'} of "
-        f"{shortest} to {longest} symbols"
+        f"{shortest} to {longest} {'inputs' if run.is_task else 'symbols'}"
     )
 
 
@@ -55,15 +63,35 @@ def bin_table(records: Sequence[Record]) -> Table:
     table.add_column("lengths", justify="right")
     table.add_column("samples" if run.is_task else "words", justify="right")
     table.add_column(f"{run.model} (here)", justify="right", style="bold")
-    table.add_column(f"{run.model} (published)", justify="right")
-    table.add_column("transformer (published)", justify="right")
+    if not run.is_task:
+        table.add_column(f"{run.model} (published)", justify="right")
+        table.add_column("transformer (published)", justify="right")
     for index, record in enumerate(r for r in records if isinstance(r, BinRecord)):
+        published = (record.published, record.published_transformer)
         table.add_row(
             f"{record.lower}–{record.upper}{' (trained)' if index == 0 else ''}",
             f"{record.words:,}" + (f" ({record.seen:,} seen)" if record.seen else ""),
             percent(record.accuracy),
-            percent(record.published),
-            percent(record.published_transformer),
+            *([] if run.is_task else map(percent, published)),
+        )
+    return table
+
+
+def error_table(records: Sequence[Record]) -> Table:
+    """Return the table of bins of a task of numbers: mean squared errors, beside the baseline's."""
+    run = next(record for record in records if isinstance(record, RunRecord))
+    errors = [record for record in records if isinstance(record, ErrorRecord)]
+    table = Table(title=f"Mean squared error of an answer; baseline: {errors[0].baseline}")
+    table.add_column("lengths", justify="right")
+    table.add_column("samples", justify="right")
+    table.add_column(run.model, justify="right", style="bold")
+    table.add_column("baseline", justify="right")
+    for index, record in enumerate(errors):
+        table.add_row(
+            f"{record.lower}–{record.upper}{' (trained)' if index == 0 else ''}",
+            f"{record.samples:,}",
+            f"{record.error:.4g}",
+            f"{record.baseline_error:.4g}",
         )
     return table
 

@@ -27,6 +27,7 @@ from statespan.training.readouts import (
     build_readout,
 )
 from statespan.training.streams import python_stream, torch_stream
+from statespan.training.value_data import ValueData, build_value_data
 from statespan.training.vocabulary import BOS, EOS, PAD, Vocabulary
 
 __all__ = [
@@ -47,12 +48,14 @@ __all__ = [
     "TaskData",
     "TrainingConfig",
     "TrainingRun",
+    "ValueData",
     "ValueReadout",
     "Vocabulary",
     "batch_examples",
     "build_data",
     "build_readout",
     "build_task_data",
+    "build_value_data",
     "checkpoint_step",
     "load_checkpoint",
     "python_stream",

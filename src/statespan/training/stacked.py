@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from statespan.models import SequenceModel
+from statespan.training.examples import Tokens
 
 __all__ = ["StackedAdamW", "StackedModels", "clip_gradients", "has_member_rules"]
 
@@ -54,7 +55,7 @@ class StackedModels:
         return {name: part.detach().requires_grad_() for name, part in parts.items()}
 
     def logits(
-        self, parameters: Mapping[str, Tensor], tokens: Int[Tensor, "member batch length"]
+        self, parameters: Mapping[str, Tensor], tokens: Tokens
     ) -> Float[Tensor, "member batch length output"]:
         """Return the outputs of all members, each for its own tokens."""
         return _logits(self._model, parameters, tokens)

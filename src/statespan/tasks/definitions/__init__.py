@@ -5,6 +5,8 @@ from statespan.tasks.definitions import (  # noqa: F401
     automata,
     bounded_grammar,
     copying,
+    dynamic_smoothness,
+    linear_functions,
     word_problem,
 )
 
