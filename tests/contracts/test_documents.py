@@ -81,7 +81,9 @@ def shown_commands() -> list[tuple[str, str, str]]:
         for line, text in blocks(path, "console"):
             for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
                 command, _, output = part.partition("\n")
-                if command.startswith(("statespan languages", "statespan judge")):
+                if command.startswith(
+                    ("statespan languages", "statespan judge", "statespan tasks")
+                ):
                     found.append((f"{document_ids(path)}:{line}", command, output))
     return found
 
@@ -177,6 +179,20 @@ def test_every_architecture_is_documented_with_its_family_and_a_theorem() -> Non
     others = re.findall(r"^\| .+ with `.+` \| .+ \| `([\w-]+)` \|$", text, re.MULTILINE)
     assert len(others) == 3
     assert set(others) <= set(THEOREMS)
+
+
+def test_every_task_is_documented_with_its_parameters() -> None:
+    from statespan.tasks import TASKS, task
+
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (`\w+=.*?) \| .+ \| \{cite\}`\w+`.* \|$",
+        (ROOT / "docs/tasks.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
+    listed = {name: re.findall(r"`([^`]+)`", text) for name, text in rows}
+    made = {name: task(name).parameters.items() for name in TASKS.names()}
+    expected = {name: [f"{key}={value}" for key, value in items] for name, items in made.items()}
+    assert listed == expected
 
 
 def test_every_language_of_the_catalogue_is_documented() -> None:
