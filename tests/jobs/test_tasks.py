@@ -28,6 +28,7 @@ from statespan.records import (
     RunRecord,
     TrainingRecord,
 )
+from statespan.report import member_table
 
 SMALL: dict[str, Any] = {
     "task": "mqar:pairs=2,keys=4,values=4",
@@ -185,6 +186,12 @@ def test_resuming_and_fleets_hold_for_numbers_too(tmp_path: Path) -> None:
     assert not fleet.failures
     member = losses(tmp_path / "fleet" / "seed=1")
     assert member == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+    ours = [record.error for record in fleet.records[0].errors]
+    alone = [record.error for record in whole.records if isinstance(record, ErrorRecord)]
+    assert ours == pytest.approx(alone, rel=1e-3)
+    table = member_table(fleet.records)
+    assert [str(column.header) for column in table.columns][4:] == ["2–8 (trained)", "9–16"]
+    assert next(iter(table.columns[4].cells)) == f"{ours[0]:.4g}"
 
 
 @pytest.mark.parametrize(

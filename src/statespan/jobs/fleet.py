@@ -23,6 +23,7 @@ from statespan.jobs.probe_subject import Subject, read_subject
 from statespan.records import (
     BinRecord,
     EndRecord,
+    ErrorRecord,
     MemberRecord,
     RunDirectory,
     TrainingRecord,
@@ -144,6 +145,7 @@ def _create(directory: RunDirectory, path: Path, config: ProbeConfig) -> None:
 def _member_record(name: str, config: ProbeConfig, path: Path, failure: str | None) -> MemberRecord:
     directory = RunDirectory.open(path)
     log = directory.read_records("training.jsonl")
+    found = finished_records(directory)
     last = next((r for r in reversed(log) if isinstance(r, TrainingRecord)), None)
     return MemberRecord(
         name=name,
@@ -151,7 +153,8 @@ def _member_record(name: str, config: ProbeConfig, path: Path, failure: str | No
         learning_rate=config.training.learning_rate,
         loss_sum=last.loss_sum if last else 0.0,
         positions=last.positions if last else 0,
-        bins=[r for r in finished_records(directory) if isinstance(r, BinRecord)],
+        bins=[record for record in found if isinstance(record, BinRecord)],
+        errors=[record for record in found if isinstance(record, ErrorRecord)],
         failure=failure,
     )
 

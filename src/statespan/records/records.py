@@ -161,8 +161,8 @@ class RecognitionRecord(_Record, frozen=True, tag="recognition", kw_only=True):
 class MemberRecord(_Record, frozen=True, tag="member", kw_only=True):
     """One probe of a fleet, as its own run directory, called `name`, tells it.
 
-    `loss_sum` over `positions` is the loss of its last training record. `failure` says why it was
-    not trained to the end; there are no bins then.
+    `loss_sum` over `positions` is the loss of its last training record. A task of numbers has
+    `errors` and no bins. `failure` says why it was not trained to the end; there are neither then.
     """
 
     name: str
@@ -171,6 +171,7 @@ class MemberRecord(_Record, frozen=True, tag="member", kw_only=True):
     loss_sum: float
     positions: int
     bins: list[BinRecord]
+    errors: list[ErrorRecord] = msgspec.field(default_factory=list)
     failure: str | None = None
 
     @property

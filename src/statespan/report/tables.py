@@ -126,19 +126,32 @@ def median_bins(records: Sequence[MemberRecord]) -> list[tuple[int, int, float]]
 
 def member_table(records: Sequence[MemberRecord]) -> Table:
     """Return the table of a fleet: a row a member, and the median of those that were trained."""
-    table = Table(title="Words, or samples of a task, right at every position, %")
+    has_errors = any(record.errors for record in records)
+    title = "Words, or samples of a task, right at every position, %"
+    table = Table(title="Mean squared error of an answer" if has_errors else title)
     for column in ("member", "seed", "learning rate", "loss"):
         table.add_column(column, justify="left" if column == "member" else "right")
-    medians = median_bins(records)
+    medians = _median_errors(records) if has_errors else median_bins(records)
     for index, (lower, upper, _) in enumerate(medians):
         trained = " (trained)" if index == 0 else ""
         table.add_column(f"{lower}–{upper}{trained}", justify="right", style="bold")
     for record in records:
-        bins = [percent(item.accuracy) for item in record.bins] or ["–"] * len(medians)
+        bins = [percent(item.accuracy) for item in record.bins]
+        bins += [f"{item.error:.4g}" for item in record.errors]
         loss = "–" if record.loss is None else f"{record.loss:.4f}"
-        table.add_row(record.name, str(record.seed), f"{record.learning_rate:g}", loss, *bins)
+        row = (record.name, str(record.seed), f"{record.learning_rate:g}", loss)
+        table.add_row(*row, *(bins or ["–"] * len(medians)))
     if medians:
         table.add_section()
-        shown = [percent(accuracy) for _, _, accuracy in medians]
+        shown = [f"{value:.4g}" if has_errors else percent(value) for _, _, value in medians]
         table.add_row("median", "", "", "", *shown)
     return table
+
+
+def _median_errors(records: Sequence[MemberRecord]) -> list[tuple[int, int, float]]:
+    """Return (shortest, longest, median of the mean squared error) of each bin."""
+    trained = [record.errors for record in records if record.errors]
+    return [
+        (same[0].lower, same[0].upper, median(record.error for record in same))
+        for same in zip(*trained, strict=True)
+    ]
