@@ -353,6 +353,7 @@ def test_without_ray_it_is_said_what_to_install(
     monkeypatch.setattr("statespan.jobs.sweep_ray.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"'ray'.*pip install 'statespan\[sweep\]'"):
         sweep(small(), tmp_path / "sweep")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_grows_to_the_end_and_counts_the_cells(

@@ -108,21 +108,24 @@ def wait_until_trained(process: subprocess.Popen[str], percent: int) -> None:
     raise AssertionError(process.stderr.read())
 
 
-def test_an_address_where_no_cluster_is_and_too_many_threads_are_told(
+def test_an_address_where_no_cluster_is_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray is started for the second one: what it does here is told nobody but this machine."""
     monkeypatch.setenv("RAY_ADDRESS", "nonsense://nowhere")
     with pytest.raises(InputError, match=r"no cluster of Ray can be joined at nonsense://nowhere"):
         sweep(small(), tmp_path / "sweep")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_more_threads_than_cores_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    config = small(grid={"training.threads": [2]}, ray={"cpus": 1})
     with pytest.raises(ConfigError, match=r"training.threads must be at most 1, .* got 2"):
-        sweep(
-            small(grid={"training.threads": [2]}, ray={"cpus": 1}),
-            tmp_path / "sweep",
-            address="local",
-        )
+        sweep(config, tmp_path / "sweep", address="local")
+    assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_on_this_machine_is_as_it_is_without_ray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +164,7 @@ def test_ray_listens_on_this_machine_only_and_ends_with_the_sweep(tmp_path: Path
 def test_a_sweep_whose_driver_was_killed_is_resumed_to_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = table(steps=1500, report_every=50)
+    given = table(steps=1000, report_every=50)
     with start(SCRIPT, json.dumps(given), str(tmp_path / "killed")) as process:
         wait_until_trained(process, 30)
         process.send_signal(signal.SIGKILL)
@@ -177,7 +180,7 @@ def test_a_sweep_whose_driver_was_killed_is_resumed_to_the_same_numbers(
 def test_cells_whose_worker_was_killed_are_begun_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = table(steps=1500, report_every=50)
+    given = table(steps=1000, report_every=50)
     with start(SCRIPT, json.dumps(given), str(tmp_path / "sweep")) as process:
         wait_until_trained(process, 20)
         killed = workers_of(psutil.Process(process.pid))[0]

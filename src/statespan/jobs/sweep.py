@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -14,7 +15,7 @@ from statespan.errors import RunDirectoryError
 from statespan.jobs.probe_stages import Progress, check_words
 from statespan.jobs.probe_subject import Subject
 from statespan.jobs.sweep_cells import Cell, identity, sweep_cells
-from statespan.jobs.sweep_config import SweepConfig, leaves, sweep_config
+from statespan.jobs.sweep_config import RayConfig, SweepConfig, leaves, sweep_config
 from statespan.jobs.sweep_directory import (
     cell_record,
     create_cells,
@@ -22,8 +23,8 @@ from statespan.jobs.sweep_directory import (
     read_outcome,
     read_subjects,
 )
-from statespan.jobs.sweep_plan import prepare_cells
-from statespan.jobs.sweep_ray import open_workers
+from statespan.jobs.sweep_plan import PlannedCell, prepare_cells
+from statespan.jobs.sweep_ray import Workers, open_workers
 from statespan.jobs.sweep_work import SweepWork
 from statespan.records import (
     CellRecord,
@@ -86,8 +87,12 @@ def sweep(
     cells = {cell.name: cell for cell in sweep_cells(config)}
     subjects = read_subjects(path, cells)
     _check_words(cells, subjects)
-    RunDirectory.create(path, config)
-    return _run(path, config, cells, subjects, address, progress)
+    planned = prepare_cells(cells, subjects)
+    with open_workers(_ray_config(config, address)) as workers:
+        workers.check_threads(max(cell.config.training.threads for cell in cells.values()))
+        RunDirectory.create(path, config)
+        create_cells(path, cells, subjects)
+        return _run(path, config, cells, planned, nullcontext(workers), progress)
 
 
 def resume_sweep(
@@ -124,10 +129,17 @@ def resume_sweep(
         found = find_cells(path, cells)
         subjects = read_subjects(path, found)
         _check_words(found, subjects)
+        planned = prepare_cells(found, subjects)
+        create_cells(path, found, subjects)
         if config != there:
             write_toml(path / "config.toml", config)
     # The lock is on the file of the config, which may be another one now.
-    return _run(path, config, found, subjects, address, progress)
+    workers = open_workers(_ray_config(config, address))
+    return _run(path, config, found, planned, workers, progress)
+
+
+def _ray_config(config: SweepConfig, address: str | None) -> RayConfig:
+    return msgspec.structs.replace(config.ray, address=address or config.ray.address)
 
 
 def _check_growth(path: Path, before: list[Cell], after: list[Cell]) -> None:
@@ -158,15 +170,13 @@ def _run(
     path: Path,
     config: SweepConfig,
     cells: Mapping[str, Cell],
-    subjects: Mapping[str, Subject],
-    address: str | None,
+    planned: Mapping[str, PlannedCell],
+    workers: AbstractContextManager[Workers],
     progress: Progress,
 ) -> SweepResult:
-    planned = prepare_cells(cells, subjects)
     limit = inf if config.limit_minutes is None else 60 * config.limit_minutes
     directory = RunDirectory.open(path)
     with directory.lock():
-        create_cells(path, cells, subjects)
         outcomes = {name: read_outcome(path / name, limit) for name in cells}
 
         def row(name: str) -> ResultRow:
@@ -185,9 +195,8 @@ def _run(
         )
         if work.open_cells():
             (path / RECORDS).unlink(missing_ok=True)
-            ray = msgspec.structs.replace(config.ray, address=address or config.ray.address)
-            with open_workers(ray) as workers:
-                work.run(workers)
+            with workers as opened:
+                work.run(opened)
         records = [row(name).record for name in cells]
         directory.write_records(RECORDS, [*records, EndRecord(records=len(records))])
     return SweepResult(path, path / RESULTS, records)

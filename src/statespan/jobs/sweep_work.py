@@ -71,8 +71,7 @@ class SweepWork:
             StorageError: the disk is full, or a file cannot be written.
         """
         open_cells = [self._cells[name] for name in self.open_cells()]
-        for planned in open_cells:
-            workers.check_threads(planned.config.training.threads)
+        workers.check_threads(max(cell.config.training.threads for cell in open_cells))
         write_atomically(self._folder / TOKEN, self._token.encode())
         ended = {n: o.status for n, o in self.outcomes.items() if o.status != "open"}
         self._progress.begin(ended)
