@@ -25,7 +25,7 @@ def test_the_catalogue_is_listed() -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert len(lines) == 31
+    assert len(lines) == 33
     assert any(line.startswith("parity ") and "even number of 1s" in line for line in lines)
     listed = json.loads(run("languages", "list", "--json").stdout)
     assert {"name": "parity", "regular": True}.items() <= next(
