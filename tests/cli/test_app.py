@@ -178,7 +178,7 @@ def test_the_catalogue_is_judged_as_a_matrix() -> None:
     lines = run("judge", "--all").stdout.splitlines()
     assert sum(line.startswith("parity ") for line in lines) == 1
     rows = json.loads(run("judge", "--all", "--json").stdout)
-    assert len(rows) == 31
+    assert len(rows) == 33
     assert all(len(row["table"]) == 13 for row in rows)
 
 
