@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from statespan.errors import StorageError
-from statespan.records import BinRecord, CellRecord, ResultRow, ResultsStore
+from statespan.records import BinRecord, CellRecord, ErrorRecord, ResultRow, ResultsStore
 
 BIN = BinRecord(
     lower=1, upper=5, words=8, correct=2, positions=40, correct_positions=30, seen=1, published=9.5
@@ -38,6 +38,27 @@ def test_a_row_has_its_config_and_its_accuracies(tmp_path: Path) -> None:
     assert query(path, "SELECT number, words, correct, published FROM bins") == [
         (1, 8, 2, 9.5),
         (2, 8, 2, 9.5),
+    ]
+
+
+def test_a_task_of_numbers_has_errors(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    errors = ErrorRecord(
+        lower=1,
+        upper=5,
+        samples=2,
+        positions=10,
+        squared_error=2.5,
+        baseline="least squares",
+        baseline_squared_error=1.0,
+    )
+    record = CellRecord(
+        name="a", settings={}, status="finished", seconds=1.5, bins=[], errors=[errors]
+    )
+    ResultsStore.create(path, [ResultRow(record, {})])
+    assert query(path, "SELECT error_1 FROM cells") == [(0.25,)]
+    assert query(path, "SELECT squared_error, positions, baseline FROM errors") == [
+        (2.5, 10, "least squares")
     ]
 
 

@@ -13,7 +13,14 @@ from statespan.jobs.probe_config import table_config
 from statespan.jobs.probe_stages import AUTOMATON, first_files
 from statespan.jobs.probe_subject import Subject, read_subject
 from statespan.jobs.sweep_cells import Cell, identity
-from statespan.records import BinRecord, CellRecord, OutcomeRecord, RunDirectory, write_atomically
+from statespan.records import (
+    BinRecord,
+    CellRecord,
+    ErrorRecord,
+    OutcomeRecord,
+    RunDirectory,
+    write_atomically,
+)
 from statespan.records.storage import storage_error
 
 __all__ = [
@@ -105,13 +112,14 @@ def read_outcome(directory: Path, limit: float) -> OutcomeRecord:
 def cell_record(folder: Path, name: str, cell: Cell, outcome: OutcomeRecord) -> CellRecord:
     """Return what came of a cell."""
     is_finished = outcome.status == "finished"
-    records = finished_records(RunDirectory(folder / name)) if is_finished else []
+    found = finished_records(RunDirectory(folder / name)) if is_finished else []
     return CellRecord(
         name=name,
         settings=cell.settings,
         status=outcome.status,
         seconds=outcome.seconds,
-        bins=[record for record in records if isinstance(record, BinRecord)],
+        bins=[record for record in found if isinstance(record, BinRecord)],
+        errors=[record for record in found if isinstance(record, ErrorRecord)],
         failure=outcome.failure,
     )
 

@@ -196,7 +196,8 @@ class OutcomeRecord(_Record, frozen=True, tag="outcome", kw_only=True):
 class CellRecord(_Record, frozen=True, tag="cell", kw_only=True):
     """One cell of a sweep, as its own run directory, called `name`, tells it.
 
-    `settings` has what the sweep sets, by key. There are no bins unless it is finished.
+    `settings` has what the sweep sets, by key. A task of numbers has `errors` and no bins; there
+    are neither unless it is finished.
     """
 
     name: str
@@ -204,6 +205,7 @@ class CellRecord(_Record, frozen=True, tag="cell", kw_only=True):
     status: Status
     seconds: float
     bins: list[BinRecord]
+    errors: list[ErrorRecord] = msgspec.field(default_factory=list)
     failure: str | None = None
 
 

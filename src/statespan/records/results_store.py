@@ -18,7 +18,7 @@ from typing import Any, final
 import msgspec
 
 from statespan.errors import StorageError
-from statespan.records.records import BinRecord, CellRecord
+from statespan.records.records import BinRecord, CellRecord, ErrorRecord
 from statespan.records.storage import storage_error
 
 __all__ = ["ResultRow", "ResultsStore"]
@@ -27,7 +27,8 @@ WAIT = 60.0
 """Seconds to wait for a reader that holds the file."""
 
 CELLS = "CREATE TABLE cells (directory TEXT PRIMARY KEY, status TEXT, seconds REAL, failure TEXT)"
-BINS = "CREATE TABLE bins (directory TEXT, number INTEGER, {}, PRIMARY KEY (directory, number))"
+PARTS: dict[str, type[BinRecord | ErrorRecord]] = {"bins": BinRecord, "errors": ErrorRecord}
+PART = "CREATE TABLE {} (directory TEXT, number INTEGER, {}, PRIMARY KEY (directory, number))"
 
 
 @final
@@ -46,11 +47,12 @@ class ResultRow:
 
 @final
 class ResultsStore:
-    """A file with two tables.
+    """A file with three tables.
 
     `cells` has a row a cell: its run directory, how far it is, its share of the time, why it
-    failed, the accuracy of each bin in percent (`accuracy_1`, …), and its config, a column a key.
-    `bins` has a row a bin of a cell, with the counts.
+    failed, its config, a column a key, and the accuracy of each bin in percent (`accuracy_1`, …),
+    or, of a task of numbers, the mean squared error (`error_1`, …). `bins` and `errors` have a row
+    a bin of a cell, with the counts and sums.
 
     Attributes:
         path: the file.
@@ -70,7 +72,8 @@ class ResultsStore:
         fresh.path.unlink(missing_ok=True)
         with fresh._transaction() as connection:
             connection.execute(CELLS)
-            connection.execute(BINS.format(", ".join(BinRecord.__struct_fields__)))
+            for table, kind in PARTS.items():
+                connection.execute(PART.format(table, ", ".join(kind.__struct_fields__)))
             for row in rows:
                 _put(connection, row)
         try:
@@ -103,24 +106,26 @@ class ResultsStore:
 
 def _put(connection: sqlite3.Connection, row: ResultRow) -> None:
     record = row.record
-    accuracies = {f"accuracy_{i}": item.accuracy for i, item in enumerate(record.bins, start=1)}
+    results = {f"accuracy_{i}": item.accuracy for i, item in enumerate(record.bins, start=1)}
+    results |= {f"error_{i}": item.error for i, item in enumerate(record.errors, start=1)}
     values = {
         "directory": record.name,
         "status": record.status,
         "seconds": record.seconds,
         "failure": record.failure,
         **{key: _as_value(value) for key, value in row.config.items()},
-        **accuracies,
+        **results,
     }
     there = {name for _, name, *_ in connection.execute("PRAGMA table_info(cells)")}
     for name in values:
         if name not in there:
             connection.execute(f"ALTER TABLE cells ADD COLUMN {_quote(name)}")
     _insert(connection, "cells", values)
-    connection.execute("DELETE FROM bins WHERE directory = ?", (record.name,))
-    for number, item in enumerate(record.bins, start=1):
-        counts = msgspec.structs.asdict(item)
-        _insert(connection, "bins", {"directory": record.name, "number": number, **counts})
+    for table in PARTS:
+        connection.execute(f"DELETE FROM {table} WHERE directory = ?", (record.name,))
+        for number, item in enumerate(getattr(record, table), start=1):
+            counts = msgspec.structs.asdict(item)
+            _insert(connection, table, {"directory": record.name, "number": number, **counts})
 
 
 def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> None:
