@@ -36,6 +36,14 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], message: str) -> None:
         SpanAttention(**fields)
 
 
+def test_what_is_not_said_is_as_in_the_paper() -> None:
+    assert SpanAttention() == SpanAttention(
+        chunk=(2048, 4096), block=32, top_k=8, selection="chunk", rule="top_k",
+        summary="attention", share="head", local=0, keep_first=0, seed=0,
+    )  # fmt: skip
+    assert SpanAttention(top_k=0, rule="random").rule == "none"
+
+
 def test_wrong_sizes_of_baselines_are_named() -> None:
     with pytest.raises(ConfigError, match="window must be a whole number, at least 1, got 0"):
         SlidingAttention(0)

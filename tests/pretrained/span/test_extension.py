@@ -93,6 +93,19 @@ def test_what_was_done_is_told_and_can_be_undone() -> None:
     assert torch.equal(logits(model, ids), stock)
 
 
+def test_enabling_again_replaces_what_was_enabled() -> None:
+    model, ids = span_model("bamba"), tokens(length=LENGTH)
+    stock = logits(model, ids)
+    with attention(model, span(top_k=1)):
+        fresh = logits(model, ids)
+    for config in (span(top_k=0), span(summary="key"), span(top_k=1)):
+        enable(model, config)
+    assert attention_setting(model).config == span(top_k=1)
+    assert torch.equal(logits(model, ids), fresh)
+    disable(model)
+    assert torch.equal(logits(model, ids), stock)
+
+
 def test_an_attention_that_was_chosen_before_comes_back() -> None:
     model = span_model("llama")
     model.set_attn_implementation("eager")
