@@ -186,6 +186,7 @@ def test_answers_of_an_automaton_are_known_from_what_was_read(text: str) -> None
                 went_on[word].add(symbol)
             word = () if symbol == "|" else (*word, symbol)
             if answer is not None:
+                assert went_on[word]
                 assert went_on[word] <= answer
                 assert right.setdefault(word, answer) == answer
                 assert following is None or following in answer
