@@ -14,15 +14,23 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from run import HERE, MAIN, RESULTS
 
-from statespan.records import PerplexityRecord, RulerRecord, RunDirectory, read_toml
+from statespan.records import (
+    PerplexityRecord,
+    RecallRecord,
+    RulerRecord,
+    RunDirectory,
+    read_toml,
+)
 from statespan.records import write_atomically as write
-from statespan.report.evaluation_tables import ruler_average
+
+Read: TypeAlias = PerplexityRecord | RulerRecord | RecallRecord
+READ = (PerplexityRecord, RulerRecord, RecallRecord)
 
 SCALE = 4
 """The paper's model was made for 4 times the tokens that this one was made for."""
@@ -53,11 +61,15 @@ ORDERINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row read with one attention: recall and perplexity by length, one number a seed."""
+    """One row read with one attention, by length, one number a seed.
+
+    `recall` is the mean of three tasks of RULER and of `lists`, which is given by itself, too.
+    """
 
     name: str
     attention: str
     recall: dict[int, list[float]]
+    lists: dict[int, list[float]]
     perplexity: dict[int, list[float]]
 
     def mean(self, length: int) -> float:
@@ -84,17 +96,24 @@ def read_rows() -> list[Row]:
     for name in ordered:
         for path in sorted(RESULTS.glob(f"{name}-*.jsonl")):
             records = directory.read_records(path.name)
-            ruler = [record for record in records if isinstance(record, RulerRecord)]
-            for attention in dict.fromkeys(record.attention for record in ruler):
+            for attention in dict.fromkeys(r.attention for r in records if isinstance(r, READ)):
                 kind = attention.split(",")[0]
-                row = found.setdefault((name, kind), Row(name, kind, {}, {}))
-                own = [record for record in ruler if record.attention == attention]
-                for length in sorted({record.length for record in own}):
-                    row.recall.setdefault(length, []).append(ruler_average(own, length))
-                for record in records:
-                    if isinstance(record, PerplexityRecord) and record.attention == attention:
-                        row.perplexity.setdefault(record.length, []).append(record.perplexity)
+                row = found.setdefault((name, kind), Row(name, kind, {}, {}, {}))
+                _add(row, [r for r in records if isinstance(r, READ) and r.attention == attention])
     return list(found.values())
+
+
+def _add(row: Row, records: Sequence[Read]) -> None:
+    """Add to a row what one seed of it found."""
+    for length in sorted({record.length for record in records}):
+        own = [record for record in records if record.length == length]
+        scores = [record.score for record in own if isinstance(record, RulerRecord)]
+        lists = [record.accuracy for record in own if isinstance(record, RecallRecord)]
+        row.recall.setdefault(length, []).append(fmean([*scores, *lists]))
+        row.lists.setdefault(length, []).append(fmean(lists))
+        for record in own:
+            if isinstance(record, PerplexityRecord):
+                row.perplexity.setdefault(length, []).append(record.perplexity)
 
 
 def cell(values: Sequence[float], digits: int = 1) -> str:
@@ -118,6 +137,16 @@ def recall_table(rows: Sequence[Row], published: dict[str, Any]) -> Iterator[str
         beside = [f"{value:.1f}" for value in theirs] if theirs else ["–"] * len(paper)
         seeds = len(next(iter(row.recall.values())))
         yield f"| {row.name} | {row.attention} | {seeds} | " + " | ".join([*ours, *beside]) + " |"
+
+
+def list_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the lines of the table of the task that takes attention."""
+    lengths = sorted({length for row in rows for length in row.lists})
+    yield "| row | read with | " + " | ".join(f"{length:,}" for length in lengths) + " |"
+    yield "| --- | --- |" + " ---: |" * len(lengths)
+    for row in rows:
+        cells = [cell(row.lists.get(length, [])) for length in lengths]
+        yield f"| {row.name} | {row.attention} | " + " | ".join(cells) + " |"
 
 
 def perplexity_table(rows: Sequence[Row], published: dict[str, Any]) -> Iterator[str]:
@@ -178,7 +207,7 @@ def draw(rows: Sequence[Row], published: dict[str, Any]) -> bytes:
             paper.plot(published["lengths"], values, color=color, ls=style, marker="o", ms=3)
     here.set_title("here: 2 M parameters, trained on 2,048 tokens", loc="left", fontsize=10)
     paper.set_title("Nunez et al. 2024: 2.7 B, trained on 8,192 tokens", loc="left", fontsize=10)
-    here.set_ylabel("RULER, mean of the tasks, %")
+    here.set_ylabel("mean of the recall tasks, %")
     for axes in (here, paper):
         axes.set_xscale("log", base=2)
         axes.set_xlabel("length, tokens")
@@ -195,9 +224,10 @@ HEAD = """\
 # Expansion Span at a small scale
 
 Made by `page.py` from the records in this folder; each row is `base.toml` with its file in `rows/`
-put over it, run by `run.py`. Recall is the mean of four tasks of RULER (one needle in noise, one in
-prose, one among other needles, four of four), 50 samples each, in percent; with several
-seeds, ± half of their range. Beside it: the paper's mean of eleven tasks at four times the lengths.
+put over it, run by `run.py`. Recall is the mean of four tasks, 50 samples each, in percent: three
+of RULER (one needle in noise; in prose, four values of one key, and four needles of four) and
+`lists`, keys and values in text, as many as the length has room for. With several seeds, ± half of
+their range. Beside it: the paper's mean of eleven tasks of RULER at four times the lengths.
 
 ![recall by length](recall.png)
 """
@@ -210,6 +240,8 @@ def main() -> None:
         HEAD,
         "## Recall\n",
         *recall_table(rows, published),
+        "\n## Lists of keys and values alone\n",
+        *list_table(rows),
         "\n## Perplexity (Persuasion)\n",
         *perplexity_table(rows, published),
         "\n## Which of the paper's orderings hold\n",

@@ -43,7 +43,12 @@ def documents(folder: Path) -> DocumentSource:
 
 
 def mixed(
-    folder: Path, documents: DocumentSource, share: float, position: StreamPosition | None = None
+    folder: Path,
+    documents: DocumentSource,
+    share: float,
+    position: StreamPosition | None = None,
+    *,
+    pack: bool = True,
 ) -> MixedStream:
     given = 0 if position is None else position.mixed
     if position is not None:
@@ -55,7 +60,8 @@ def mixed(
             given=position.given,
         )
     text = TextStream(open_text(folder), ENCODER, LENGTH, seed=3, position=position)
-    return MixedStream(text, documents, RecallConfig(share=share), given=given, seed=3)
+    config = RecallConfig(share=share)
+    return MixedStream(text, documents, config, pack=pack, given=given, seed=3)
 
 
 def test_a_stream_goes_on_from_any_position(folder: Path, documents: DocumentSource) -> None:
@@ -81,24 +87,36 @@ def test_rows_of_text_are_those_of_the_text_alone(folder: Path, documents: Docum
     assert rows == TextStream(open_text(folder), ENCODER, LENGTH, seed=3).next_rows(len(rows))
 
 
-def test_only_answers_are_predicted_and_they_stand_in_the_row(
-    folder: Path, documents: DocumentSource
+@pytest.mark.parametrize("pack", [False, True])
+def test_only_answers_are_predicted_and_they_stand_in_the_document(
+    folder: Path, documents: DocumentSource, pack: bool
 ) -> None:
-    for row in mixed(folder, documents, 1.0).next_rows(20):
-        (tokens,) = row.pieces
-        assert tokens[0] == START
-        assert tokens[-1] == END
-        assert LENGTH // 2 - 600 <= len(tokens) <= LENGTH
+    sizes = []
+    for row in mixed(folder, documents, 1.0, pack=pack).next_rows(30):
         batch = batch_rows([row], LENGTH)
         labels = batch.labels[0].tolist()
-        places = [place for place, label in enumerate(labels) if label != NO_LABEL]
-        assert len(places) == row.num_labels > 0
-        answers, text = "", bytes(token for token in tokens if token < 256).decode()
-        for place in places:
-            answers += ("" if place - 1 in places else "\n") + chr(labels[place])
-        for answer in answers.split("\n")[1:]:
-            values = [value.strip(" .") for value in answer.split(",")]
-            assert all(text.count(value) >= 2 for value in values), answers
+        assert sum(label != NO_LABEL for label in labels) == row.num_labels > 0
+        assert len(row.pieces) == 1 or pack
+        sizes.append(row.num_tokens)
+        begin = 0
+        for piece in row.pieces:
+            assert (piece[0], piece[-1]) == (START, END)
+            check_answers(piece, labels[begin : begin + len(piece)])
+            begin += len(piece)
+    assert max(sizes) <= LENGTH
+    assert (sum(sizes) / len(sizes) > 0.7 * LENGTH) == pack
+
+
+def check_answers(tokens: tuple[int, ...], labels: list[int]) -> None:
+    places = [place for place, label in enumerate(labels) if label != NO_LABEL]
+    assert places
+    answers, text = "", bytes(token for token in tokens if token < 256).decode()
+    for place in places:
+        assert labels[place] == tokens[place]
+        answers += ("" if place - 1 in places else "\n") + chr(labels[place])
+    for answer in answers.split("\n")[1:]:
+        values = [value.strip(" .") for value in answer.split(",")]
+        assert all(text.count(value) >= 2 for value in values), answers
 
 
 def test_bad_settings_are_told() -> None:

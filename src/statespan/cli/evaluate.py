@@ -27,7 +27,7 @@ def evaluate(
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option(help="perplexity, ruler, recall, harness. [default: the first three]"),
+        typer.Option(help="perplexity, ruler, recall, lists, harness. [default: the first three]"),
     ] = None,
     lengths: Annotated[
         str | None, typer.Option(help="In tokens. [default: 512,1024,2048,4096]")

@@ -61,7 +61,7 @@ class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     Attributes:
         model: the folder of the model and its tokenizer.
-        suite: what is measured: perplexity, ruler, recall, harness.
+        suite: what is measured: perplexity, ruler, recall, lists, harness.
         lengths: in tokens.
         attention: names of kinds of attention, or of tables under `attentions`.
         attentions: settings by that name: `chunk`, `block`, `window`, …, and `kind` where the name

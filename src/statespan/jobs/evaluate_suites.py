@@ -13,6 +13,7 @@ from statespan.evaluation.attentions import Exchangeable
 from statespan.evaluation.generation import evaluate_ruler
 from statespan.evaluation.harness import evaluate_harness, harness_tasks
 from statespan.evaluation.language_model import LanguageModel
+from statespan.evaluation.lists import LISTS, evaluate_lists
 from statespan.evaluation.perplexity import check_text, evaluate_perplexity
 from statespan.evaluation.prose import Document, read_documents
 from statespan.evaluation.ruler import (
@@ -184,6 +185,30 @@ class RecallSuite(Suite):
 
 
 @final
+class ListSuite(Suite):
+    """Lists of keys and values in text."""
+
+    def tasks(self, config: EvaluateConfig) -> Sequence[str]:
+        del config
+        return [""]
+
+    def run(
+        self, bench: Bench, cell: Cell, on_step: Callable[[int], None]
+    ) -> Sequence[EvaluationRecord]:
+        config = bench.config
+        record = evaluate_lists(
+            bench.model,
+            cell.length,
+            config.samples,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            attention=cell.attention,
+            on_step=on_step,
+        )
+        return [record]
+
+
+@final
 class HarnessSuite(Suite):
     """Tasks of lm-evaluation-harness, at the longest of the lengths."""
 
@@ -226,6 +251,7 @@ def _folder(config: EvaluateConfig) -> Path | None:
 SUITES.add("perplexity", PerplexitySuite())
 SUITES.add("ruler", RulerSuite())
 SUITES.add("recall", RecallSuite())
+SUITES.add(LISTS, ListSuite())
 SUITES.add("harness", HarnessSuite())
 
 
@@ -259,6 +285,8 @@ def cell_of(record: Record) -> Cell | None:
         case RulerRecord() | PredictionRecord():
             return Cell("ruler", record.attention, record.task, record.length)
         case RecallRecord():
+            if record.task == LISTS:
+                return Cell(LISTS, record.attention, "", record.length)
             return Cell("recall", record.attention, record.task, record.length)
         case HarnessRecord():
             return Cell("harness", record.attention, record.task, 0)

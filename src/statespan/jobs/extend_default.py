@@ -38,8 +38,15 @@ def default_extension() -> dict[str, Any]:
         "model": str(folder),
         "text": str(text),
         "length": LENGTHENED * _trained_length(folder),
-        "training": {"threads": 2},
-        "evaluation": {"threads": 2, "samples": 10, "perplexity": {"tokens": 32_768}},
+        "recall": {"share": 0.5, "kinds": {"needle": 1.0, "key-value": 1.0}},
+        "training": {"threads": 2, "steps": 256},
+        "evaluation": {
+            "threads": 2,
+            "samples": 10,
+            "suite": ["perplexity", "ruler", "lists"],
+            "tasks": ["niah_single_1", "niah_multiquery"],
+            "perplexity": {"tokens": 32_768},
+        },
     }
 
 

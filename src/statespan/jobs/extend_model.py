@@ -93,7 +93,9 @@ def build_trainee(config: ExtendConfig, model: LanguageModel, source: TextSource
             # Later versions of transformers call it activation_checkpointing_enable.
             warnings.simplefilter("ignore", FutureWarning)
             outer.gradient_checkpointing_enable({"use_reentrant": False})
-    return Trainee(trained, extension.extended, packed, _mix(config, model, source, text))
+    return Trainee(
+        trained, extension.extended, packed, _mix(config, model, source, text, pack=packed)
+    )
 
 
 def encoder_of(model: LanguageModel) -> TextEncoder:
@@ -127,6 +129,8 @@ def _mix(
     model: LanguageModel,
     source: TextSource,
     text: Callable[[StreamPosition], TextStream],
+    *,
+    pack: bool,
 ) -> Callable[[StreamPosition], RowStream]:
     """Return what gives the rows of a config from a position on: text, and what asks for recall."""
     if not config.recall.share:
@@ -138,6 +142,7 @@ def _mix(
             text(msgspec.structs.replace(position, mixed=0)),
             documents,
             config.recall,
+            pack=pack,
             given=position.mixed,
             seed=config.seed,
         )

@@ -13,7 +13,7 @@ WIDTH, PARAMETERS = 2_560, 2_700_000_000
 RANK, CHUNKS, BLOCK, TOP_K = 32, (2_048, 4_096), 32, 8
 """What the paper took, for a model of that width and number of parameters."""
 
-HIGHEST_RATE = 2e-3
+HIGHEST_RATE = 1e-3
 TOKENS_AT_ONCE = 8_192
 LARGE = 100_000_000
 """Parameters from which on memory is saved by running layers twice."""
@@ -42,7 +42,7 @@ def recipe(length: int, *, parameters: int, width: int, attention: str = "span")
 
     - tokens: as many a parameter as in the paper, 0.185, and at most 0.5 billion;
     - steps: 1,000, or as many rows as those tokens are, if that is less; a step takes the rest;
-    - rate: 2e-4 for a width of 2,560, higher in proportion for a narrower model, at most 2e-3; a
+    - rate: 2e-4 for a width of 2,560, higher in proportion for a narrower model, at most 1e-3; a
       tenth of that for shifted sparse attention; warm-up over a fiftieth of the steps;
     - rank: 32, at most a quarter of the width; alpha is twice the rank;
     - chunks: a quarter and a half of the length, at most 2,048 and 4,096;
@@ -58,7 +58,7 @@ def recipe(length: int, *, parameters: int, width: int, attention: str = "span")
         (32, [2048, 4096], 32)
         >>> small = recipe(4_096, parameters=3_000_000, width=128)
         >>> [small.training[name] for name in ("steps", "rows", "learning_rate", "warmup")]
-        [136, 1, 0.002, 3]
+        [136, 1, 0.001, 3]
         >>> small.rank, small.attentions["span"]["chunk"], small.attentions["span"]["block"]
         (32, [1024, 2048], 32)
     """

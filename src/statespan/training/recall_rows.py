@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from random import Random
 from typing import Annotated, Protocol, TypeAlias, final
 
 import msgspec
@@ -19,8 +20,8 @@ Weight: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 
 CHARACTERS = 2_000_000
 """Characters of text that words and sentences are drawn from, at most."""
-SHORTEST = 0.5
-"""The least tokens of a document, as a share of the length of a row."""
+SHORTEST = 0.125
+"""The least tokens that a document is to have, as a share of the length of a row."""
 
 
 class RowStream(Protocol):
@@ -48,7 +49,7 @@ class RecallConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     share: Share = 0.0
     kinds: dict[str, Weight] = msgspec.field(
-        default_factory=lambda: {"needle": 3.0, "key-value": 1.0}
+        default_factory=lambda: {"needle": 4.0, "key-value": 1.0}
     )
 
     def __post_init__(self) -> None:
@@ -88,10 +89,11 @@ def _novels(text: TextSource) -> Iterator[str]:
 
 @final
 class MixedStream:
-    """Rows of text, and between them rows that hold one document each which asks for recall.
+    """Rows of text, and between them rows of documents that ask for recall.
 
-    Only answers are predicted in these. Which row is of which kind, and what stands in it, depends
-    on the seed and the number of the row alone.
+    Only answers are predicted in these. A document is between an eighth of a row and a row long,
+    each doubling as likely as any other; with `pack`, further ones follow it until the row is full.
+    Which row is of which kind, and what stands in it, depends on the seed and its number alone.
 
     Attributes:
         text: the rows of text, from the same position on.
@@ -103,11 +105,13 @@ class MixedStream:
         source: DocumentSource,
         config: RecallConfig,
         *,
+        pack: bool = False,
         given: int = 0,
         seed: int = 0,
     ) -> None:
         self.text = text
-        self._source, self._config, self._seed, self._given = source, config, seed, given
+        self._source, self._config, self._pack = source, config, pack
+        self._seed, self._given = seed, given
 
     @property
     def length(self) -> int:
@@ -132,21 +136,36 @@ class MixedStream:
         self._given += 1
         if rng.random() >= self._config.share:
             return self.text.next_rows(1)[0]
-        kinds, leading = self._config.kinds, self._source.encoder.leading
-        (name,) = rng.choices(list(kinds), list(kinds.values()))
-        room = self.length - len(leading)
-        wanted = rng.randint(max(1, int(SHORTEST * room)), room)
-        document = self._source.draw(name, wanted, rng=rng)
-        if document is None:
+        documents = [self._draw(self.length, rng)]
+        while self._pack and documents[-1] is not None:
+            left = self.length - sum(map(self._size, filter(None, documents)))
+            documents.append(self._draw(left, rng))
+        found = [document for document in documents if document is not None]
+        if not found:
             raise InputError(
-                f"no document of the kind {name} is as short as {wanted} tokens: take a greater "
-                "length, or leave the kind out (recall.kinds)."
+                f"no document that asks for recall is as short as {self.length} tokens: take a "
+                "greater length, or other kinds (recall.kinds)."
             )
-        return _row(document, leading)
+        return _row(found, self._source.encoder.leading)
+
+    def _size(self, document: EncodedDocument) -> int:
+        return len(self._source.encoder.leading) + len(document.tokens)
+
+    def _draw(self, space: int, rng: Random) -> EncodedDocument | None:
+        """Return a document for a space in a row, None if there is none so short."""
+        kinds, source = self._config.kinds, self._source
+        (name,) = rng.choices(list(kinds), list(kinds.values()))
+        room = space - len(source.encoder.leading)
+        if room < source.shortest[name]:
+            return None
+        wanted = min(room, int(self.length * SHORTEST ** rng.random()))
+        return source.draw(name, wanted, rng=rng) or source.draw(name, room, rng=rng)
 
 
-def _row(document: EncodedDocument, leading: tuple[int, ...]) -> Row:
-    predicted = [number >= 0 for number in document.answers]
-    predicted[0] = False
-    before = (False,) * len(leading)
-    return Row(((*leading, *document.tokens),), len(leading), predicted=((*before, *predicted),))
+def _row(documents: Sequence[EncodedDocument], leading: tuple[int, ...]) -> Row:
+    pieces = tuple((*leading, *document.tokens) for document in documents)
+    predicted = tuple(
+        (*(False,) * len(leading), False, *(number >= 0 for number in document.answers[1:]))
+        for document in documents
+    )
+    return Row(pieces, len(leading), predicted=predicted)

@@ -13,7 +13,7 @@ __all__ = ["NOISE", "needle"]
 
 NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 UUID_SHARE = 0.12
-MOST_NEEDLES = 4
+MOST_NEEDLES = 8
 
 Draw = Callable[[], str]
 
