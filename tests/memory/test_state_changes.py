@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -300,6 +301,8 @@ def test_choices_are_those_of_the_whole_pass(config: Attention, padding: str) ->
     for begin, end in pairwise((0, 45, 46, 47, 48, 49, 70, 90, 105, 110)):
         state.extend(*cut(inputs, begin, end), real=real[:, begin:end])
     assert state.choices() == whole
+    late = [replace(choice, first=max(choice.first, 50)) for choice in whole if choice.last >= 50]
+    assert state.choices(begin=50) == late
     order = torch.tensor([2, 0, 0])
     state.reorder(order)
     ordered = chosen_blocks(*rows_of(inputs, order), config, documents=real[order].long() - 1)

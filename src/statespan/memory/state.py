@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, final
 
 import torch
@@ -184,16 +185,22 @@ class SpanState:
             )
         self._length = length
 
-    def choices(self) -> list[Choice]:
+    def choices(self, *, begin: int = 0) -> list[Choice]:
         """Return what decisions retrieved while `recording` was on, as `chosen_blocks` does.
 
-        Places are those among all tokens that were given, with their padding.
+        Places are those among all tokens that were given, with their padding; what queries before
+        `begin` retrieved is left out.
         """
         every = torch.arange(self._length)
         places = [every] * self._rows
         if self._real is not None:
             places = [every[real] for real in self._real.data[:, 0, : self._length, 0]]
-        return self._record.listed(places, num_heads=self._heads)
+        listed = self._record.listed(places, num_heads=self._heads)
+        return [
+            replace(choice, first=max(choice.first, begin))
+            for choice in listed
+            if choice.last >= begin
+        ]
 
     def memory(self) -> dict[torch.device, int]:
         """Return the bytes of the buffers on each device, with the room that they have left."""
@@ -206,13 +213,13 @@ class SpanState:
 
     def _begun(
         self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
+        query: Float[Tensor, "batch head token dim"],
+        key: Float[Tensor, "batch kv_head token dim"],
+        value: Float[Tensor, "batch kv_head token value_dim"],
         compact: Compact,
         scaling: float,
-        real: Tensor | None,
-    ) -> Tensor:
+        real: Bool[Tensor, "batch token"] | None,
+    ) -> Float[Tensor, "batch head token value_dim"]:
         output = span_attention(
             query,
             key,
@@ -243,8 +250,13 @@ class SpanState:
         return output
 
     def _continued(
-        self, query: Tensor, key: Tensor, value: Tensor, compact: Compact, scaling: float
-    ) -> Tensor:
+        self,
+        query: Float[Tensor, "batch head token dim"],
+        key: Float[Tensor, "batch kv_head token dim"],
+        value: Float[Tensor, "batch kv_head token value_dim"],
+        compact: Compact,
+        scaling: float,
+    ) -> Float[Tensor, "batch head token value_dim"]:
         assert self._pass is not None
         exact = torch.autocast(query.device.type, enabled=False)
         with torch.no_grad(), exact:
@@ -260,7 +272,7 @@ class SpanState:
             output = compact.put_back(output)
         return without_backward(output, query, key, value)
 
-    def _note(self, real: Tensor | None, rows: int, num_tokens: int) -> None:
+    def _note(self, real: Bool[Tensor, "batch token"] | None, rows: int, num_tokens: int) -> None:
         """Keep which tokens are padding, for `crop`, from the first padding on."""
         if real is not None and self._real is None and rows:
             self._real = RowBuffer(rows, 1, 1, dtype=torch.bool, device=torch.device("cpu"))

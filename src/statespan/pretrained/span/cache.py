@@ -19,7 +19,6 @@ from transformers.cache_utils import (
 from statespan.errors import InputError
 from statespan.memory import Attention, SpanState
 from statespan.pretrained.span.passes import HERE
-from statespan.pretrained.span.trace import Trace
 
 __all__ = ["REPLACED", "SpanHybridLayer", "SpanLayer", "adopt", "check_cache"]
 
@@ -33,8 +32,6 @@ class SpanLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     is_running: bool = False
     """Whether a forward pass of an extended model is under way with this layer."""
-    trace: Trace | None = None
-    """All tokens of the state, while somebody watches."""
 
     def hold(self, state: SpanState) -> SpanLayer:
         """Begin with `state`, an empty one; return the layer itself."""
@@ -65,38 +62,26 @@ class SpanLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def reset(self) -> None:
         super().reset()
         self.state.reset()
-        self.trace = None
 
     def reorder_cache(self, beam_idx: Any) -> None:
         super().reorder_cache(beam_idx)
         if self.get_seq_length():
             self.state.reorder(beam_idx)
-            self._trace_rows(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         if self.get_seq_length():
             self.state.repeat(repeats)
-            self._trace_rows(self._rows().repeat_interleave(repeats))
         super().batch_repeat_interleave(repeats)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         super().batch_select_indices(indices)
         if self.get_seq_length():
             self.state.select(indices)
-            self._trace_rows(indices)
 
     def crop(self, tokens_to_remove: int) -> None:
         super().crop(tokens_to_remove)  # refuses what is not negative
         if tokens_to_remove:
             self.state.crop(max(0, self.get_seq_length() + tokens_to_remove))
-            self.trace = self.trace and self.trace.crop(self.state.length)
-
-    def _rows(self) -> Tensor:
-        assert self.keys is not None, "a state with tokens has rows"
-        return torch.arange(len(self.keys))
-
-    def _trace_rows(self, rows: Tensor) -> None:
-        self.trace = self.trace and self.trace.select(rows.to(self.trace.real.device))
 
 
 class SpanHybridLayer(SpanLayer, LinearAttentionAndFullAttentionLayer):  # type: ignore[misc,no-untyped-call,override]

@@ -15,7 +15,6 @@ from statespan.errors import InputError
 from statespan.memory import Choice, chosen_blocks, span_attention
 from statespan.pretrained.span.cache import SpanLayer
 from statespan.pretrained.span.passes import HERE, Pass
-from statespan.pretrained.span.trace import Trace, choices_since
 
 __all__ = ["attend"]
 
@@ -93,28 +92,19 @@ def _continue(
     current: Pass,
     scaling: float | None,
 ) -> Tensor:
-    documents, begin = current.documents, cache.get_seq_length()
-    real = None if documents is None else (documents >= 0).to(query.device)
-    outputs: Tensor = cache.state.extend(query, key, value, scaling=scaling, real=real)
-    if not current.watchers:
-        cache.trace = None
-        return outputs
-    if real is None:
-        real = torch.ones_like(query[:, 0, :, 0], dtype=torch.bool)
-    more = Trace(query.detach(), key.detach(), value.detach(), real, scaling)
-    cache.trace = _watched(cache, begin).extended(more) if begin else more
-    layer, step = HERE.layer, current.step
-    _tell(current, layer, choices_since(cache.trace, begin, current.config, step=step, layer=layer))
-    return outputs
-
-
-def _watched(cache: SpanLayer, begin: int) -> Trace:
-    if cache.trace is None or len(cache.trace) != begin:
+    documents, state = current.documents, cache.state
+    begin, watched = state.length, bool(current.watchers)
+    if watched and begin and not state.recording:
         raise InputError(
             f"this cache holds {begin} tokens before statespan.watch, whose queries are not "
             "there any more; begin to watch before the first of them."
         )
-    return cache.trace
+    state.recording = watched
+    real = None if documents is None else (documents >= 0).to(query.device)
+    outputs: Tensor = state.extend(query, key, value, scaling=scaling, real=real)
+    if watched:
+        _tell(current, HERE.layer, state.choices(begin=begin))
+    return outputs
 
 
 def _tell(current: Pass, layer: int, choices: list[Choice]) -> None:

@@ -20,8 +20,9 @@ def watch(model: nn.Module) -> Iterator[list[RetrievalRecord]]:
     """Collect what each layer of an extended model retrieves within a `with` block.
 
     Yields a list that grows: a record a layer and decision, in passes and in generation alike. What
-    is watched is computed a second time, in generation for the whole past at each token; so this is
-    for looking, not for long runs. `statespan.report.draw_retrievals` makes a picture of the list.
+    a pass retrieves is computed a second time, and in generation each token goes through the list
+    of all before; so this is for looking, not for long runs. `statespan.report.draw_retrievals`
+    makes a picture of the list.
 
     Raises:
         InputError: span-expanded attention is not enabled in `model`.
