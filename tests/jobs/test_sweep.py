@@ -102,13 +102,18 @@ def test_the_results_are_in_one_file(workers: InlineWorkers, tmp_path: Path) -> 
     assert counts == [(b.lower, b.upper, b.words, b.correct) for b in bins]
 
 
+@pytest.mark.parametrize("sees_folder", [True, False])
 def test_a_cell_that_fails_stops_no_other_and_is_not_tried_again(
-    workers: InlineWorkers, tmp_path: Path
+    sees_folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    workers = use(InlineWorkers(sees_folder=sees_folder), monkeypatch)
     config = small(grid={"training.learning_rate": [1e-3, 1e30], "seed": [1, 2]})
     result = sweep(config, tmp_path / "sweep")
     assert statuses(result.records) == ["finished", "finished", "failed", "failed"]
-    assert all("the last good checkpoint is kept" in text for text in result.failures.values())
+    for name, text in result.failures.items():
+        checkpoint = tmp_path / "sweep" / name / "checkpoint.safetensors"
+        assert f"the last good checkpoint is kept in {checkpoint}" in text
+        assert checkpoint.exists()
     assert set(result.failures) == {record.name for record in result.records[2:]}
     handed_in = len(workers.tasks)
     assert resume_sweep(tmp_path / "sweep").records == result.records
@@ -164,6 +169,18 @@ def test_a_sweep_grows_and_finished_cells_are_only_read(
     with pytest.raises(RunDirectoryError, match=r"another sweep: 4 of its 6 cells .* own for this"):
         resume_sweep(path, small(grid={"seed": [1, 2, 4]}))
     assert sweep_config(RunDirectory.open(path).config_table()) == larger
+
+
+def test_what_a_kill_left_half_made_is_not_taken_for_a_cell(
+    workers: InlineWorkers, tmp_path: Path
+) -> None:
+    path = tmp_path / "sweep"
+    result = sweep(small(grid={"seed": [1]}), path)
+    name = result.records[0].name
+    (path / name).rename(path / f".{name}.x1y2z3")
+    resumed = resume_sweep(path)
+    assert [record.name for record in resumed.records] == [name]
+    assert (path / name / "records.jsonl").exists()
 
 
 def test_a_probe_that_ran_alone_is_taken_up(workers: InlineWorkers, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import tomllib
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -14,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statespan.errors import ConfigError
-from statespan.jobs import probe_config, sweep_cells, sweep_config
+from statespan.jobs import SweepConfig, probe_config, sweep_cells, sweep_config
 from statespan.jobs.sweep_cells import identity, probe_name
+from statespan.jobs.sweep_config import RayConfig
 from statespan.jobs.sweep_ranges import Range
 from statespan.models import MODELS
 
@@ -125,6 +128,17 @@ def test_cases_times_grid_times_samples() -> None:
     assert {cell.config.training.steps for cell in cells} == {7}
     assert set(first.settings) == {"language", "data.bins", "seed", "training.learning_rate"}
     assert {cell.config.model for cell in cells} == {MODELS.get("lstm").Config(layers=1)}
+
+
+def test_the_sweeps_of_the_documents_are_sweeps() -> None:
+    text = (Path(__file__).parents[2] / "docs/how-to/run-a-sweep.md").read_text("utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    sweeps = [sweep_cells(sweep_config(tomllib.loads(block))) for block in blocks]
+    assert [len(cells) for cells in sweeps] == [2 * 2 * 2, 2 * 20]
+    documented = set(re.findall(r"^\| `\[*([\w.]+)\]*` \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE))
+    keys = {field.name for field in msgspec.structs.fields(SweepConfig)} - {"ray"}
+    keys |= {f"ray.{field.name}" for field in msgspec.structs.fields(RayConfig)}
+    assert keys <= documented
 
 
 def test_a_cell_that_is_drawn_twice_is_one() -> None:

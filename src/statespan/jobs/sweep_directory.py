@@ -48,6 +48,8 @@ def find_cells(folder: Path, cells: Sequence[Cell]) -> dict[str, Cell]:
     """
     runs: dict[bytes, str] = {}
     for file in sorted(folder.glob("*/config.toml")):
+        if file.parent.name.startswith("."):  # a kill left it half made
+            continue
         try:
             config = table_config(RunDirectory(file.parent).config_table())
         except StatespanError as error:

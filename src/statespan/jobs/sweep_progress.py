@@ -14,6 +14,9 @@ __all__ = ["SweepProgress", "show_duration"]
 TRAINED = 0.95
 """The share of a cell's work that is done when it is trained."""
 
+ROUNDING = 1e-6
+"""What sums may be wrong by, in percent."""
+
 
 @final
 class SweepProgress:
@@ -66,7 +69,8 @@ class SweepProgress:
         left = self.seconds_left()
         if left is not None:
             parts.append(f"about {show_duration(left)} left")
-        percent = int(100 * self._done() / max(1e-9, sum(self._work.values())))
+        whole = sum(self._work.values())
+        percent = int(100 * self._done() / whole + ROUNDING)
         self._progress("sweep", percent, 100, ", ".join(parts))
 
     def seconds_left(self) -> float | None:

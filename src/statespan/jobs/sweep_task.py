@@ -112,14 +112,17 @@ def run_cells(task: CellTask) -> Iterator[Message]:
             yield message
         for name, copy in copies.items():
             yield CellFiles(name, copy.changes())
-        yield from _ends(work, watch)
+        yield from _ends(work, watch, lambda text: text.replace(str(folder), task.folder))
 
 
-def _ends(work: Future[dict[str, str]], watch: Watch) -> Iterator[Message]:
+def _ends(
+    work: Future[dict[str, str]], watch: Watch, put_right: Callable[[str], str]
+) -> Iterator[Message]:
+    """Yield how each cell has ended; `put_right` names the sweep's folder in a failure."""
     try:
-        failures = work.result()
+        failures = {name: put_right(text) for name, text in work.result().items()}
     except StatespanError as error:
-        yield TaskFailure(str(error))
+        yield TaskFailure(put_right(str(error)))
         return
     seconds = watch.seconds_each()
     for name in watch.limits:
