@@ -1,6 +1,6 @@
 """Model in, records out: exact sets, recognition, errors; perplexity, RULER, recall by length."""
 
-from statespan.evaluation.accuracy import evaluate_bins, evaluate_lengths
+from statespan.evaluation.accuracy import evaluate_bins, evaluate_lengths, score, total_score
 from statespan.evaluation.attentions import ATTENTIONS, attending, make_attention
 from statespan.evaluation.errors import evaluate_errors
 from statespan.evaluation.extraction import Extraction, extract
@@ -47,5 +47,7 @@ __all__ = [
     "published_figures",
     "read_documents",
     "refute",
+    "score",
     "token_losses",
+    "total_score",
 ]

@@ -19,7 +19,7 @@ from statespan.tasks import SymbolTask
 from statespan.training import AnswerData, Example, SetReadout, batch_examples
 from statespan.training.data import AnswerSets
 
-__all__ = ["Score", "evaluate_bins", "evaluate_lengths", "predict_sets", "score"]
+__all__ = ["Score", "evaluate_bins", "evaluate_lengths", "predict_sets", "score", "total_score"]
 
 Score = Counter[tuple[int, str]]
 """(length, "words" | "correct" | "positions" | "correct_positions") -> count."""
@@ -51,6 +51,14 @@ def score(
     return counts
 
 
+def total_score(counts: Score) -> Counter[str]:
+    """Return the counts of all lengths together."""
+    totals: Counter[str] = Counter()
+    for (_, kind), count in counts.items():
+        totals[kind] += count
+    return totals
+
+
 BIN_COUNTS = ("words", "correct", "positions", "correct_positions")
 
 
@@ -71,9 +79,7 @@ def evaluate_bins(
     transformer = published.transformer if published else None
     records = []
     for index, (bounds, examples) in enumerate(zip(data.bins, data.tests, strict=True)):
-        totals: Counter[str] = Counter()
-        for (_, kind), count in score(model, readout, examples, data.answer_sets).items():
-            totals[kind] += count
+        totals = total_score(score(model, readout, examples, data.answer_sets))
         same_bin = published is not None and bounds in published.bins[index : index + 1]
         records.append(
             BinRecord(

@@ -108,7 +108,7 @@ def _evaluate(probe: PreparedProbe, run: TrainingRun) -> list[Record]:
         model=architecture(config.model),
         layers=config.model.layers,
         parameters=sum(parameter.numel() for parameter in run.model.parameters()),
-        steps=config.training.steps,
+        steps=run.done,
         loss=config.training.loss if config.task is None else "task",
         sampler=find_sampler(config, subject),
         train_words=len(data.train),

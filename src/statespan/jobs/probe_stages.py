@@ -17,6 +17,7 @@ import msgspec
 import torch
 
 from statespan.errors import ConfigError, EmptyLanguageError
+from statespan.evaluation import score, total_score
 from statespan.jobs.probe_config import ProbeConfig, check_same_model, table_config
 from statespan.jobs.probe_subject import (
     Subject,
@@ -28,15 +29,19 @@ from statespan.jobs.probe_subject import (
 )
 from statespan.languages import Language
 from statespan.languages.symbols import show_symbols
-from statespan.models import build_model
+from statespan.models import SequenceModel, build_model
 from statespan.records import (
     Record,
     RunDirectory,
     TrainingRecord,
     read_bytes,
 )
+from statespan.tasks import ValueTask
 from statespan.training import (
+    AnswerData,
     ExampleData,
+    Readout,
+    SetReadout,
     TrainingRun,
     checkpoint_step,
     torch_stream,
@@ -143,6 +148,11 @@ def draw_words(config: ProbeConfig, subject: Subject, progress: Progress) -> Exa
     """
     if isinstance(subject, Language) and subject.is_empty:
         raise EmptyLanguageError(f"the language {subject.name} has no words: nothing to train on.")
+    if config.training.stop_words and isinstance(subject, ValueTask):
+        raise ConfigError(
+            f"training.stop_words needs answers that are right or wrong, and {subject.name} has "
+            "numbers: leave it out."
+        )
     bins = find_bins(config, subject)
     progress("drawing words", 0, 1, subject.name)
     data = draw_data(config, subject, bins)
@@ -182,7 +192,34 @@ def start_training(probe: PreparedProbe) -> TrainingRun:
         on_step=lambda step, loss: probe.progress(
             "training", step, config.training.steps, f"loss {loss:.4f}"
         ),
+        is_learned=_learned_check(probe, model, readout),
     )
+
+
+def _learned_check(
+    probe: PreparedProbe, model: SequenceModel, readout: Readout
+) -> Callable[[], bool]:
+    """Return whether a model is right on all words that say when its training ends.
+
+    They are drawn as test words are, from a stream of their own; none trains or tests but by
+    chance.
+    """
+    count = probe.config.training.stop_words
+    if not count:
+        return lambda: False
+    few = msgspec.structs.replace(probe.config.data, train_words=4 * count, test_words=count)
+    config = msgspec.structs.replace(probe.config, data=few)
+    fresh = draw_data(config, probe.subject, probe.data.bins, stream="stop")
+    assert isinstance(fresh, AnswerData), "checked before a run begins"
+    assert isinstance(readout, SetReadout), "that of such data"
+
+    def is_learned() -> bool:
+        bins = (score(model, readout, words, fresh.answer_sets) for words in fresh.tests)
+        learned = all(totals["words"] == totals["correct"] for totals in map(total_score, bins))
+        model.train()
+        return learned
+
+    return is_learned
 
 
 def _step_of(record: Record) -> int:

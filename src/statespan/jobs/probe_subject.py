@@ -97,13 +97,15 @@ def num_inputs(subject: Subject) -> int:
     return Vocabulary(symbols_of(subject)).size
 
 
-def draw_data(config: ProbeConfig, subject: Subject, bins: list[tuple[int, int]]) -> ExampleData:
-    """Return the training and test words of a probe.
+def draw_data(
+    config: ProbeConfig, subject: Subject, bins: list[tuple[int, int]], *, stream: str = "data"
+) -> ExampleData:
+    """Return the training and test words of a probe, from one of its random streams.
 
     Raises:
         LengthError: a bin has no words.
     """
-    rng = python_stream(config.seed, "data")
+    rng = python_stream(config.seed, stream)
     train, test = config.data.train_words, config.data.test_words
     match subject:
         case Language():

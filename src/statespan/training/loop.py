@@ -39,6 +39,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         schedule: "cosine" (down to 0 over the steps) or "constant", after `warmup` steps.
         clip: the largest norm of the gradient; 0 for no limit.
         report_every: steps between two records, each with a checkpoint.
+        stop_words: how many fresh words of each bin a model is asked at each record; the training
+            ends where it is right on all of them. With 0 it takes all steps.
         threads: the number of CPU threads; results are equal only at equal numbers of threads.
     """
 
@@ -51,6 +53,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     warmup: AtLeast0 = 50
     clip: NotNegative = 1.0
     report_every: AtLeast1 = 50
+    stop_words: AtLeast0 = 0
     threads: Threads = 1
 
 
@@ -68,6 +71,7 @@ class TrainingRun:
         config: how it is trained.
         optimizer: its AdamW, with the state of the checkpoint.
         done: the number of steps done.
+        ended: whether no step is left: it has taken all, or `is_learned` said that it may stop.
 
     Raises:
         StorageError: a checkpoint could not be written, or is of another model.
@@ -84,6 +88,7 @@ class TrainingRun:
         checkpoint_path: Path,
         on_record: Callable[[TrainingRecord], None],
         on_step: Callable[[int, float], None] = lambda *_: None,
+        is_learned: Callable[[], bool] = lambda: False,
     ) -> None:
         self.model = model
         self.readout = readout
@@ -94,10 +99,12 @@ class TrainingRun:
         self._checkpoint_path = checkpoint_path
         self._on_record = on_record
         self._on_step = on_step
+        self._is_learned = is_learned
         if checkpoint_path.exists():
             self.done = load_checkpoint(checkpoint_path, model, self.optimizer).step
         else:
             save_checkpoint(checkpoint_path, model, self.optimizer, Checkpoint(0))
+        self.ended = self.done >= config.steps or (self.done > 0 and is_learned())
         self._order = _order(examples, config, seed, self.done)
         self._epoch = 0
         self._loss_sum, self._positions, self._began = 0.0, 0, time.perf_counter()
@@ -109,7 +116,7 @@ class TrainingRun:
 
     def next_examples(self) -> list[int] | None:
         """Return the indices of the examples of the next step, None after the last step."""
-        if self.done >= self.config.steps:
+        if self.ended:
             return None
         self._epoch, indices = next(self._order)
         return indices
@@ -135,6 +142,7 @@ class TrainingRun:
         self._on_step(step, loss)
         if step % self.config.report_every == 0 or step == self.config.steps:
             self._report(rate)
+            self.ended = step >= self.config.steps or self._is_learned()
 
     def _report(self, rate: float) -> None:
         now = time.perf_counter()
