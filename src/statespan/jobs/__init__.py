@@ -14,7 +14,8 @@ from statespan.jobs.probe_config import EvaluationConfig, ProbeConfig, is_fleet,
 from statespan.jobs.report import ReportResult, report
 from statespan.jobs.sweep import SweepResult, resume_sweep, sweep
 from statespan.jobs.sweep_cells import Cell, sweep_cells
-from statespan.jobs.sweep_config import SweepConfig, sweep_config
+from statespan.jobs.sweep_config import RayConfig, SweepConfig, sweep_config
+from statespan.jobs.sweep_ranges import Range
 
 __all__ = [
     "Cell",
@@ -30,6 +31,8 @@ __all__ = [
     "PretrainResult",
     "ProbeConfig",
     "ProbeResult",
+    "Range",
+    "RayConfig",
     "ReportResult",
     "SweepConfig",
     "SweepResult",
