@@ -99,6 +99,8 @@ def merge_into(
         out.copy_(out.to(dtype).lerp(more_out.to(dtype), weight))
 
 
-def _widened(tensor: Tensor, width: int) -> Tensor:
+def _widened(
+    tensor: Float[Tensor, "entry member token least"], width: int
+) -> Float[Tensor, "entry member token width"]:
     missing = width - tensor.shape[-1]
     return pad(tensor, (0, missing)) if missing else tensor

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from statespan.memory.plan import Plan
@@ -21,7 +21,7 @@ LONGEST_STRIDE: Final = 64
 """Tokens of a decision, at most: with more, products of matrices are worth gathered keys."""
 
 
-def takes_blocks(query: Tensor, plan: Plan) -> bool:
+def takes_blocks(query: Float[Tensor, "batch head length dim"], plan: Plan) -> bool:
     """Return whether the kernel takes the retrieved blocks of a plan."""
     return (
         plan.blocks is not None
@@ -92,7 +92,7 @@ def attend_blocks_backward(
             total.add_(part)
 
 
-def _index(plan: Plan) -> Tensor:
+def _index(plan: Plan) -> Int[Tensor, "batch decider decision choice"]:
     assert plan.blocks is not None
     return plan.blocks.int().contiguous()
 
@@ -106,16 +106,16 @@ def _work(plan: Plan) -> int:
 
 
 def _sizes(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    grad: Tensor,
+    query: Float[Tensor, "batch head length dim"],
+    key: Float[Tensor, "batch kv_head length dim"],
+    value: Float[Tensor, "batch kv_head length value_dim"],
+    grad: Float[Tensor, "batch head length value_dim"],
     plan: Plan,
     scaling: float,
     *,
     parts: int,
     rows: int = 0,
-) -> Tensor:
+) -> Int[Tensor, " number"]:
     """Return the sizes and strides as kernels/block_attention.c reads them."""
     assert plan.blocks is not None
     shape, layout = plan.shape, plan.layout

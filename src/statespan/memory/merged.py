@@ -93,7 +93,13 @@ class _Merged(torch.autograd.Function):
 
 
 def _forward(
-    part: Part, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, scaling: float
+    part: Part,
+    query: Float[Tensor, "batch head length dim"],
+    key: Float[Tensor, "batch kv_head length dim"],
+    value: Float[Tensor, "batch kv_head length value_dim"],
+    out: Float[Tensor, "batch head length value_dim"],
+    lse: Float[Tensor, "batch head length 1"],
+    scaling: float,
 ) -> None:
     """Put what one part gives into `out` and `lse`, or merge it with what is there."""
     given, given_lse = attend(

@@ -98,7 +98,9 @@ class Tokens:
         """Return the tokens of entries where `view` has them."""
         return self._turned(entries).view(*view.shape[:-1], entries.shape[-1])
 
-    def _turned(self, entries: Tensor) -> Tensor:
+    def _turned(
+        self, entries: Float[Tensor, "entry member token width"]
+    ) -> Float[Tensor, "entry member token width"]:
         return entries.flip(2) if self.backwards else entries
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from statespan.memory.layout import Layout
@@ -39,7 +39,12 @@ class Shape:
     threads: int = 1
 
     @classmethod
-    def of(cls, query: Tensor, key: Tensor, value: Tensor) -> Shape:
+    def of(
+        cls,
+        query: Float[Tensor, "batch head length dim"],
+        key: Float[Tensor, "batch kv_head length dim"],
+        value: Float[Tensor, "batch kv_head length value_dim"],
+    ) -> Shape:
         """Return the sizes of these tensors."""
         batch, heads, length, dim = query.shape
         itemsize = query.element_size()
@@ -141,7 +146,13 @@ class Plan:
             yield from self._retrieved_by(at, size, groups, fewer, near, heads)
 
     def _retrieved_by(
-        self, at: int, size: int, groups: int, fewer: list[bool], near: list[bool], heads: Tensor
+        self,
+        at: int,
+        size: int,
+        groups: int,
+        fewer: list[bool],
+        near: list[bool],
+        heads: Int[Tensor, " head"],
     ) -> Iterator[Part]:
         """Yield the parts of `groups` decisions from `at` on, each for `size` queries."""
         assert self.blocks is not None
@@ -168,7 +179,9 @@ class Plan:
                 masked=windowed or any(fewer[here]),
             )
 
-    def _flags(self, blocks: Tensor) -> tuple[list[bool], list[bool]]:
+    def _flags(
+        self, blocks: Int[Tensor, "batch decider decision choice"]
+    ) -> tuple[list[bool], list[bool]]:
         """Return which decisions see fewer blocks than others, and which some of the window."""
         layout = self.layout
         fewer = (blocks < 0).any(dim=3).any(dim=1).any(dim=0)

@@ -64,7 +64,11 @@ def span_attention(
     if query.numel() == 0 or value.numel() == 0:
         return query.new_zeros(*query.shape[:3], value.shape[3]) + zero_of(query, key, value)
 
-    def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attention(
+        query: Float[Tensor, "rows head size dim"],
+        key: Float[Tensor, "rows kv_head size dim"],
+        value: Float[Tensor, "rows kv_head size value_dim"],
+    ) -> Float[Tensor, "rows head size value_dim"]:
         whole = (each if each.stride(3) == 1 else each.contiguous() for each in (query, key, value))
         return config.attend(*whole, scaling=factor, step=step, layer=layer)
 

@@ -166,7 +166,10 @@ class BlockStore:
         return blocks if self._chooses else min(blocks, layout.keep_first)
 
     def _searched(
-        self, query: Float[Tensor, "batch head decision dim"], decisions: Tensor, past: int
+        self,
+        query: Float[Tensor, "batch head decision dim"],
+        decisions: Int[Tensor, "#batch decision"],
+        past: int,
     ) -> Chosen:
         """Return what the rule `"top_k"` chooses of all blocks, beside those that are kept."""
         assert self._summaries is not None
@@ -240,7 +243,9 @@ class BlockStore:
             )
         self._summaries.write(first, summaries)
 
-    def _summed(self, query: Float[Tensor, "batch head token dim"]) -> Tensor:
+    def _summed(
+        self, query: Float[Tensor, "batch head token dim"]
+    ) -> Float[Tensor, "batch head block dim"]:
         """Return the sums of queries over the blocks."""
         size, dtype = self._layout.block, computing_dtype(query)
         blocks = query.shape[2] // size

@@ -24,7 +24,9 @@ class Compact:
         if real is not None:
             self.count = agreed(real.sum(dim=1).cpu()) if real.shape[0] else 0
 
-    def take(self, tensor: Float[Tensor, "row head token width"]) -> Tensor:
+    def take(
+        self, tensor: Float[Tensor, "row head token width"]
+    ) -> Float[Tensor, "row head real_token width"]:
         """Return the real tokens of each row, moved together, and zeros behind them."""
         if self._real is None:
             return tensor
@@ -33,7 +35,9 @@ class Compact:
         padding = ~self._real.gather(1, order)
         return pick(tensor, order).masked_fill(padding[:, None, :, None], 0)
 
-    def put_back(self, tensor: Float[Tensor, "row head real_token width"]) -> Tensor:
+    def put_back(
+        self, tensor: Float[Tensor, "row head real_token width"]
+    ) -> Float[Tensor, "row head token width"]:
         """Return the tokens where they were, and zeros where there was padding."""
         if self._real is None:
             return tensor

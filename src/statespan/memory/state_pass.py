@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from statespan.errors import InputError
@@ -24,6 +24,13 @@ ROUND: Final = 64
 
 GATHERED: Final = 2**26
 """Bytes of keys and values that a round in which each token decides may gather, more or less."""
+
+Retrieved: TypeAlias = tuple[
+    Chosen,
+    Float[Tensor, "batch reader decision key dim"],
+    Float[Tensor, "batch reader decision key value_dim"],
+]
+"""What decisions see of the past, with its keys and values."""
 
 
 class Pass:
@@ -52,7 +59,7 @@ class Pass:
         self._blocks = BlockStore(
             query, selector=selector, kv_heads=key.shape[1], scaling=scaling, chooses=chooses
         )
-        self._held: tuple[Chosen, Tensor, Tensor] | None = None
+        self._held: Retrieved | None = None
         self._decided = False
         self._record: ChoiceRecord | None = None
         self._gathered = key.nbytes + value.nbytes  # by one decision; all, before the first
@@ -132,8 +139,13 @@ class Pass:
         return lesser(ROUND, stride - self._count % stride)
 
     def _round(
-        self, query: Tensor, key: Tensor, value: Tensor, number: Count, scaling: float
-    ) -> Tensor:
+        self,
+        query: Float[Tensor, "batch head token dim"],
+        key: Float[Tensor, "batch kv_head token dim"],
+        value: Float[Tensor, "batch kv_head token value_dim"],
+        number: Count,
+        scaling: float,
+    ) -> Float[Tensor, "batch head token value_dim"]:
         first, width = self._count, query.shape[2]
         self._tokens.append(key, value, first)
         self._blocks.append(query, first)
@@ -153,7 +165,9 @@ class Pass:
             key, value = self._tokens.complete(block, number)
             self._blocks.complete(key, value, block)
 
-    def _retrieved(self, query: Tensor, first: Count, number: Count) -> list[Part]:
+    def _retrieved(
+        self, query: Float[Tensor, "batch head token dim"], first: Count, number: Count
+    ) -> list[Part]:
         if self._blocks.decides_by_token:
             held = self._retrieve(query, first)
         else:
@@ -166,7 +180,9 @@ class Pass:
         chosen, keys, values = held
         return [Part(keys, values, self._visible(chosen, first, query.shape))]
 
-    def _retrieve(self, query: Tensor, first: Count) -> tuple[Chosen, Tensor, Tensor] | None:
+    def _retrieve(
+        self, query: Float[Tensor, "batch head token dim"], first: Count
+    ) -> Retrieved | None:
         chosen = self._blocks.choose(query, first)
         if chosen is None:
             return None
@@ -179,7 +195,9 @@ class Pass:
         self._gathered = keys[:, :, 0].nbytes + values[:, :, 0].nbytes
         return chosen, keys, values
 
-    def _visible(self, chosen: Chosen, first: Count, shape: torch.Size) -> Tensor | None:
+    def _visible(
+        self, chosen: Chosen, first: Count, shape: torch.Size
+    ) -> Bool[Tensor, "batch head #token key"] | None:
         """Return which query sees which retrieved key; None if all see all."""
         size, layout = self._layout.block, self._layout
         overlaps = layout.local > 0 and (

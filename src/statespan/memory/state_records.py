@@ -62,7 +62,7 @@ class ChoiceRecord:
             of_row = {number: index for (owner, number), index in old.items() if owner == source}
             self._index |= {(row, number): index for number, index in of_row.items()}
 
-    def listed(self, places: Sequence[Int[Tensor, " token"]], *, num_heads: int) -> list[Choice]:
+    def listed(self, places: Sequence[Int[Tensor, " _"]], *, num_heads: int) -> list[Choice]:
         """Return all choices, in the order of rows and decisions.
 
         Args:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 import torch
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from statespan.memory.huge_pages import ask_for_huge_pages
@@ -23,8 +24,8 @@ __all__ = [
     "positions",
 ]
 
-Count: TypeAlias = int | Tensor
-"""A number for each row: one `int` if the rows agree, else int64 of (row), always on the CPU."""
+Count: TypeAlias = int | Int[Tensor, " _"]
+"""A number for each row: one `int` if the rows agree, else int64 of all rows, always on the CPU."""
 
 FIRST_SPARE: Final = 256
 """Entries that fit in after the first ones, at least; then the room doubles."""
@@ -54,13 +55,13 @@ def agreed(count: Count) -> Count:
     return int(count[0])
 
 
-def chosen_rows(count: Count, rows: Tensor) -> Count:
+def chosen_rows(count: Count, rows: Int[Tensor, " chosen"]) -> Count:
     """Return the numbers of some rows."""
     return count if isinstance(count, int) else agreed(count[rows.cpu()])
 
 
-def positions(first: Count, width: int, device: torch.device) -> Tensor:
-    """Return `width` numbers from `first` on, row by row: (row or 1, entry)."""
+def positions(first: Count, width: int, device: torch.device) -> Int[Tensor, "#row entry"]:
+    """Return `width` numbers from `first` on, row by row; in one row if the rows agree."""
     steps = torch.arange(width, device=device)
     if isinstance(first, int):
         return (steps + first)[None]
@@ -97,8 +98,10 @@ class RowBuffer:
             ask_for_huge_pages(room)
             return room.zero_()
 
-    def write(self, first: Count, entries: Tensor, *, keep: Count = 0) -> None:
-        """Put entries (row, head, entry, width) at `first` and after it.
+    def write(
+        self, first: Count, entries: Shaped[Tensor, "row head entry width"], *, keep: Count = 0
+    ) -> None:
+        """Put entries at `first` and after it.
 
         Where room has to be made, the entries before `keep` are dropped.
         """
@@ -111,13 +114,17 @@ class RowBuffer:
             index = positions(column, entries.shape[2], self.data.device)
             self.data.scatter_(2, index[:, None, :, None].expand(entries.shape), entries)
 
-    def begin(self, entries: Tensor, end: Count, *, keep: Count = 0) -> None:
-        """Put the first entries (row, head, entry, width), but for those before `keep`."""
+    def begin(
+        self, entries: Shaped[Tensor, "row head entry width"], end: Count, *, keep: Count = 0
+    ) -> None:
+        """Put the first entries, but for those before `keep`."""
         keep = agreed(lesser(keep, end))
         stretch, self.start = RowBuffer.over(entries).read(keep, largest(end - keep))
         self.write(self.start, stretch, keep=self.start)
 
-    def read(self, first: Count, width: int) -> tuple[Tensor, Count]:
+    def read(
+        self, first: Count, width: int
+    ) -> tuple[Shaped[Tensor, "row head entry width"], Count]:
         """Return a stretch of each row with `width` entries from `first` on, and where it begins.
 
         It is a view, and may begin before `first`, unless the rows are far apart.
@@ -132,7 +139,7 @@ class RowBuffer:
         index = positions(column, width, self.data.device).clamp_max(capacity - 1)
         return pick(self.data, index), first
 
-    def exactly(self, first: Count, width: int) -> Tensor:
+    def exactly(self, first: Count, width: int) -> Shaped[Tensor, "row head entry width"]:
         """Return `width` entries of each row from `first` on."""
         stretch, begin = self.read(first, width)
         offset = first - begin
@@ -141,8 +148,10 @@ class RowBuffer:
         index = positions(offset, width, stretch.device).clamp_max(stretch.shape[2] - 1)
         return pick(stretch, index)
 
-    def place_of(self, index: Tensor, size: int) -> Tensor:
-        """Return where groups (row, wanted_head, decision, group) are among those of all heads.
+    def place_of(
+        self, index: Int[Tensor, "row wanted_head decision group"], size: int
+    ) -> Int[Tensor, "row wanted_head decision group"]:
+        """Return where groups are among those of all heads.
 
         Several wanted heads, one after the other, may read the same head.
         """
@@ -153,8 +162,10 @@ class RowBuffer:
         owner = owner.view(rows, heads).repeat_interleave(index.shape[1] // heads, dim=1)
         return owner[:, :, None, None] + index.to(device)
 
-    def groups(self, places: Tensor, size: int) -> Tensor:
-        """Return groups of `size` entries: (row, wanted_head, decision, group * size, width).
+    def groups(
+        self, places: Int[Tensor, "row wanted_head decision group"], size: int
+    ) -> Shaped[Tensor, "row wanted_head decision entry width"]:
+        """Return groups of `size` entries each, one after the other.
 
         The next call of the same size writes over what it returns: a step need not ask for memory.
         """
@@ -166,7 +177,7 @@ class RowBuffer:
         torch.index_select(source, 0, places.flatten(), out=self._found)
         return self._found.view(*places.shape[:3], -1, width)
 
-    def select(self, rows: Tensor, end: Count) -> None:
+    def select(self, rows: Int[Tensor, " chosen"], end: Count) -> None:
         """Keep some rows, in the order given, with their entries before `end`."""
         used = largest(end - self.start)
         old, self.start, self._found = self.data, chosen_rows(self.start, rows), None
@@ -197,15 +208,17 @@ class RowBuffer:
         self.data[:, :, :kept] = old.exactly(keep, kept)
 
     @classmethod
-    def over(cls, data: Tensor, start: Count = 0) -> RowBuffer:
-        """Return a buffer over entries that are there: (row, head, entry, width)."""
+    def over(cls, data: Shaped[Tensor, "row head entry width"], start: Count = 0) -> RowBuffer:
+        """Return a buffer over entries that are there."""
         rows, heads, _, width = data.shape
         buffer = cls(rows, heads, width, dtype=data.dtype, device=data.device)
         buffer.data, buffer.start = data, start
         return buffer
 
 
-def pick(data: Tensor, index: Tensor) -> Tensor:
-    """Return entries (row, head, entry, width) by their columns, which differ from row to row."""
+def pick(
+    data: Shaped[Tensor, "row head entry width"], index: Int[Tensor, "row chosen"]
+) -> Shaped[Tensor, "row head chosen width"]:
+    """Return entries by their columns, which differ from row to row."""
     rows = torch.arange(data.shape[0], device=data.device)[:, None]
     return data[rows, :, index].transpose(1, 2)

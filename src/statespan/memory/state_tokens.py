@@ -75,7 +75,11 @@ class TokenStore:
         for tensor, near in zip((key, value), self._near, strict=True):
             near.write(first, tensor, keep=self._kept_from(first))
 
-    def complete(self, first: Count, num_blocks: int) -> tuple[Tensor, Tensor]:
+    def complete(
+        self, first: Count, num_blocks: int
+    ) -> tuple[
+        Float[Tensor, "batch kv_head token dim"], Float[Tensor, "batch kv_head token value_dim"]
+    ]:
         """Return the keys and values of blocks that are complete now, and put them far, too."""
         size = self._layout.block
         key, value = (near.exactly(first * size, num_blocks * size) for near in self._near)
@@ -164,7 +168,9 @@ class TokenStore:
         return blocks if self._wanted is None else lesser(blocks, self._wanted)
 
 
-def _empty(like: Tensor, unit: int, device: torch.device) -> RowBuffer:
+def _empty(
+    like: Float[Tensor, "batch kv_head token width"], unit: int, device: torch.device
+) -> RowBuffer:
     rows, heads, _, width = like.shape
     pinned = device.type == "cpu" and like.device.type == "cuda"
     return RowBuffer(rows, heads, width, dtype=like.dtype, device=device, pinned=pinned, unit=unit)

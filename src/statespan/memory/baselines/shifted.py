@@ -70,7 +70,9 @@ class ShiftedAttention:
             outputs.append(torch.cat(parts, dim=2))
         return torch.cat(outputs, dim=1)
 
-    def _grouped(self, tensors: list[Tensor], scaling: float) -> Tensor:
+    def _grouped(
+        self, tensors: list[Float[Tensor, "batch _ length _"]], scaling: float
+    ) -> Float[Tensor, "batch head length value_dim"]:
         """Return the causal attention inside groups that begin with the first token."""
         query, key, value = tensors
         if query.numel() == 0:
@@ -114,7 +116,7 @@ def read_heads(
     value: Float[Tensor, "batch kv_head length value_dim"],
     first: int,
     last: int,
-) -> list[Tensor]:
+) -> list[Float[Tensor, "batch _ length _"]]:
     """Return the heads from `first` to before `last`, with the keys and values that they read."""
     members = query.shape[1] // key.shape[1]
     if first % members == 0 and last % members == 0:
