@@ -163,7 +163,7 @@ def test_a_hybrid_learns_a_function_of_one_weight(tmp_path: Path) -> None:
         "task": "linear-functions:dimension=1",
         "model": {"name": "hybrid", "d_model": 16, "heads": 2, "d_feedforward": 32},
         "data": {"bins": [[8, 12], [13, 16]], "train_words": 2000, "test_words": 50},
-        "training": {"steps": 250, "batch_size": 32, "learning_rate": 1e-2, "report_every": 250},
+        "training": {"steps": 120, "batch_size": 32, "learning_rate": 1e-2, "warmup": 10},
     }
     result = probe(probe_config(config), tmp_path / "run")
     late = [r for r in result.records if isinstance(r, PositionRecord) and r.position >= 7]
