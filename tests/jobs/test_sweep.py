@@ -44,9 +44,9 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> InlineWorkers:
     return use(InlineWorkers(), monkeypatch)
 
 
-def last_step(path: Path) -> int:
+def losses(path: Path) -> list[float]:
     records = RunDirectory.open(path).read_records("training.jsonl")
-    return max((r.step for r in records if isinstance(r, TrainingRecord)), default=0)
+    return [record.loss for record in records if isinstance(record, TrainingRecord)]
 
 
 def query(path: Path, question: str) -> list[tuple[Any, ...]]:
@@ -74,7 +74,18 @@ def test_a_cell_is_as_it_is_alone_wherever_it_is_run(
         kinds = [[type(r) for r in records] for records in (alone.records, records_of(own))]
         assert kinds[0] == kinds[1]
         assert record.bins == [r for r in records_of(own) if isinstance(r, BinRecord)]
-        assert last_step(own) == last_step(alone.directory) == 12
+        drawn = [
+            [(r.words, r.positions, r.seen) for r in bins_of(path)]
+            for path in (own, alone.directory)
+        ]
+        assert drawn[0] == drawn[1]
+        first, second = losses(own), losses(alone.directory)
+        assert first == pytest.approx(second, rel=1e-4)
+        assert len(first) == 3
+
+
+def bins_of(path: Path) -> list[BinRecord]:
+    return [record for record in records_of(path) if isinstance(record, BinRecord)]
 
 
 def records_of(path: Path) -> list[Any]:
