@@ -9,7 +9,9 @@ import pytest
 
 from statespan.errors import InputError, StorageError
 from statespan.jobs import fleet_config, probe, probe_config, probe_fleet, report
+from statespan.jobs.refutation import refute_run
 from statespan.jobs.report import _verdicts
+from statespan.records import BinRecord, RefutationRecord, RunDirectory
 from statespan.report import Source
 
 TABLE = {
@@ -47,8 +49,6 @@ def test_runs_are_found_in_folders_and_files(runs: Path, tmp_path: Path) -> None
 
 
 def test_the_theory_stands_beside_the_measurement(runs: Path) -> None:
-    from statespan.records import RunDirectory
-
     records = runs / "one" / "records.jsonl"
     read = RunDirectory(records.parent).read_records(records.name)
     verdicts = list(_verdicts([(records, Source("one", "", read))]))
@@ -76,3 +76,30 @@ def test_wrong_places_and_records_are_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"older\.jsonl"):
         report([older], tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_model_that_is_right_against_the_theory_is_shown_to_err(tmp_path: Path) -> None:
+    config = {
+        **TABLE,
+        "model": {"name": "mamba", "layers": 1, "d_model": 16},
+        "data": {"bins": [[2, 6]], "train_words": 20, "test_words": 4},
+        "training": {"steps": 400, "learning_rate": 1e-2, "batch_size": 4, "weight_decay": 0.0},
+    }
+    records = probe(probe_config(config), tmp_path / "run").records
+    assert [r.accuracy for r in records if isinstance(r, BinRecord)] == [100]
+    report([tmp_path / "run"], tmp_path / "page.html")
+    (found,) = RunDirectory(tmp_path / "run").read_records("refutation.jsonl")
+    assert isinstance(found, RefutationRecord)
+    assert len(found.prefix) > 6
+    assert set(found.prefix) == {"a"}
+    assert f"errs after {len(found.prefix)} symbols" in (tmp_path / "page.html").read_text("utf-8")
+    (tmp_path / "run/model/model.safetensors").unlink()  # what was found is only read
+    report([tmp_path / "run"], tmp_path / "page.html")
+
+
+def test_a_run_that_is_not_finished_is_not_refuted(runs: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "config.toml").write_bytes((runs / "one" / "config.toml").read_bytes())
+    with pytest.raises(InputError, match="must be a finished probe of a language"):
+        refute_run(begun)

@@ -43,6 +43,7 @@ def default_extension() -> dict[str, Any]:
         "evaluation": {
             "threads": 2,
             "samples": 10,
+            "batch_size": 10,
             "suite": ["perplexity", "ruler", "lists"],
             "tasks": ["niah_single_1", "niah_multiquery"],
             "perplexity": {"tokens": 32_768},

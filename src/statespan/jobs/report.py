@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -11,9 +11,11 @@ from statespan.algebra import Judgment, judge
 from statespan.errors import InputError
 from statespan.jobs.probe_config import table_config
 from statespan.jobs.probe_stages import AUTOMATON
+from statespan.jobs.refutation import REFUTATION, refute_run
 from statespan.languages import Language, language_from_file, language_from_text
 from statespan.models import MODELS
 from statespan.records import (
+    BinRecord,
     CellRecord,
     MemberRecord,
     Record,
@@ -72,6 +74,10 @@ def report(places: Sequence[Path], page: Path, *, title: str = "statespan") -> R
         raise InputError(f"there is no finished run in {', '.join(map(str, places))}{hint}.")
     sources = [_source(path) for path in files]
     verdicts = list(_verdicts(list(zip(files, sources, strict=True))))
+    sources = [
+        _with_refutation(path, source, verdicts)
+        for path, source in zip(files, sources, strict=True)
+    ]
     command = " ".join(["statespan report", *map(str, places), "--out", str(page)])
     write_atomically(page, report_page(sources, verdicts, title=title, command=command).encode())
     return ReportResult(page, len(files), unfinished)
@@ -105,6 +111,34 @@ def _source(path: Path) -> Source:
     log = directory.read_records(LOG) if is_run else []
     config = path.parent / CONFIG if is_run else Path(f"{name}.toml")
     return Source(name, f"statespan {_verb(records)} {config}", records, log)
+
+
+def _with_refutation(path: Path, source: Source, verdicts: Sequence[VerdictRecord]) -> Source:
+    """Return a probe with the word on which its model errs, where it is known or must exist.
+
+    It must where the theory says no and the model was right on all words of the furthest bin; it is
+    searched for then, if the model is there.
+    """
+    folder = path.parent
+    kept = RunDirectory(folder).read_records(REFUTATION) if path.name == RECORDS else []
+    if not kept and _is_too_good(source.records, verdicts) and (folder / "model").is_dir():
+        kept = [refute_run(folder)]
+    return replace(source, records=[*source.records, *kept])
+
+
+def _is_too_good(records: Sequence[Record], verdicts: Sequence[VerdictRecord]) -> bool:
+    run = next((record for record in records if isinstance(record, RunRecord)), None)
+    bins = [record for record in records if isinstance(record, BinRecord)]
+    return (
+        bool(bins)
+        and bins[-1].accuracy == 100
+        and any(
+            run is not None
+            and (verdict.language, verdict.model, verdict.verdict)
+            == (run.language, run.model, "no")
+            for verdict in verdicts
+        )
+    )
 
 
 def _verb(records: Sequence[Record]) -> str:

@@ -33,7 +33,7 @@ from statespan.records.results_store import ResultRow, ResultsStore
 from statespan.records.retrievals import RetrievalRecord
 from statespan.records.run_directory import RunDirectory
 from statespan.records.storage import read_bytes, write_atomically
-from statespan.records.verdicts import VerdictRecord
+from statespan.records.verdicts import RefutationRecord, VerdictRecord
 
 __all__ = [
     "BinRecord",
@@ -56,6 +56,7 @@ __all__ = [
     "RecallRecord",
     "RecognitionRecord",
     "Record",
+    "RefutationRecord",
     "ResultRow",
     "ResultsStore",
     "RetrievalRecord",

@@ -9,7 +9,7 @@ import msgspec
 from statespan.records.evaluations import EvaluationRecord
 from statespan.records.extensions import ExtensionRecord
 from statespan.records.retrievals import RetrievalRecord
-from statespan.records.verdicts import VerdictRecord
+from statespan.records.verdicts import RefutationRecord, VerdictRecord
 
 __all__ = [
     "BinRecord",
@@ -297,4 +297,5 @@ Record: TypeAlias = (
     | RetrievalRecord
     | ExtensionRecord
     | VerdictRecord
+    | RefutationRecord
 )

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
-from statespan.records import BinRecord, Record, RunRecord, VerdictRecord
+from statespan.records import (
+    BinRecord,
+    Record,
+    RefutationRecord,
+    RunRecord,
+    VerdictRecord,
+)
 from statespan.report.tables import percent
 
 __all__ = ["Matrix", "MatrixCell", "MatrixRow", "build_matrix"]
@@ -27,6 +33,7 @@ class MatrixCell:
         statement: the theorem.
         accuracy: of the best run in its furthest bin, in percent; empty if there is none.
         target: which run that is; None if there is none.
+        fails: what is known of words on which that run's model errs; empty if nothing.
     """
 
     kind: Kind
@@ -34,6 +41,7 @@ class MatrixCell:
     statement: str
     accuracy: str = ""
     target: str | None = None
+    fails: str = ""
 
 
 @final
@@ -54,8 +62,8 @@ class Matrix:
     rows: list[MatrixRow]
 
 
-_Best: TypeAlias = tuple[float, str]
-"""Accuracy in the furthest bin, and the run."""
+_Best: TypeAlias = tuple[float, str, str]
+"""Accuracy in the furthest bin, the run, and what is known of its errors."""
 
 
 def build_matrix(
@@ -72,7 +80,7 @@ def build_matrix(
         bins = [record for record in records if isinstance(record, BinRecord)]
         if run is None or not bins:
             continue
-        found = (bins[-1].accuracy, name)
+        found = (bins[-1].accuracy, name, _failure(records))
         key = (run.subject, run.model)
         if key not in best or found[0] > best[key][0]:
             best[key] = found
@@ -92,15 +100,25 @@ def build_matrix(
     )
 
 
+def _failure(records: Sequence[Record]) -> str:
+    """Return at which length a model errs, or how far none was found."""
+    found = next((record for record in records if isinstance(record, RefutationRecord)), None)
+    if found is None:
+        return ""
+    if not found.found_by:
+        return f"no error found up to {found.longest} symbols"
+    return f"errs after {len(found.prefix)} symbols"
+
+
 def _cell(best: _Best | None, said: VerdictRecord | None) -> MatrixCell:
     verdict = "–" if said is None else said.verdict
     statement = "" if said is None else f"{said.theorem}: {said.statement}"
     if best is None:
         return MatrixCell("open", verdict, statement)
-    accuracy, target = best
+    accuracy, target, fails = best
     kind: Kind = "open"
     if verdict in {"yes", "no"}:
         is_learned = accuracy == 100
         disagrees: Kind = "short" if is_learned else "unlearned"
         kind = "agree" if is_learned == (verdict == "yes") else disagrees
-    return MatrixCell(kind, verdict, statement, percent(accuracy), target)
+    return MatrixCell(kind, verdict, statement, percent(accuracy), target, fails)
