@@ -219,7 +219,8 @@ def results_and_gradients(
     loss = sum(((result * draw(*result.shape)).sum() for result in results), torch.zeros(()))
     grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     named = {f"gradient of {n}": g for n, g in zip(leaves, grads, strict=True) if g is not None}
-    return {"outputs": results[0].detach(), "last": results[1].detach(), **named}
+    found = zip(("outputs", "last"), results, strict=False)
+    return {**{name: result.detach() for name, result in found}, **named}
 
 
 def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], length: int) -> None:

@@ -14,11 +14,13 @@ from statespan.models.ops.causal_convolution import causal_convolution
 from statespan.models.ops.diagonal_recurrence import diagonal_recurrence
 from statespan.models.ops.gated_delta_rule import gated_delta_rule
 from statespan.models.ops.gated_linear_attention import gated_linear_attention
+from statespan.models.ops.gated_norm import gated_norm
 from statespan.models.ops.reference import (
     reference_causal_convolution,
     reference_diagonal_recurrence,
     reference_gated_delta_rule,
     reference_gated_linear_attention,
+    reference_gated_norm,
     reference_selective_scan,
     reference_state_space_dual,
 )
@@ -29,7 +31,7 @@ __all__ = ["Conformance", "check_operations"]
 
 BATCH, LENGTH, CHANNELS, STATE, HEADS, DIM = 2, 40, 16, 4, 2, 8
 
-Function: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
+Function: TypeAlias = Callable[..., Tensor | tuple[Tensor, Tensor]]
 Draw: TypeAlias = Callable[..., Tensor]
 
 
@@ -102,7 +104,8 @@ def _with_gradients(
     function: Function, tensors: dict[str, Tensor], options: dict[str, Any]
 ) -> list[Tensor]:
     leaves = {key: tensor.detach().requires_grad_() for key, tensor in tensors.items()}
-    results = function(**leaves, **options)
+    found = function(**leaves, **options)
+    results = [found] if isinstance(found, Tensor) else list(found)
     loss = torch.stack([result.double().square().sum() for result in results]).sum()
     return [*results, *torch.autograd.grad(loss, list(leaves.values()))]
 
@@ -132,6 +135,7 @@ def _cases(draw: Draw) -> dict[str, _Case]:
         "query": draw(*heads, STATE), "key": draw(*heads, STATE), "value": draw(*heads, DIM),
         "log_decay": -draw(*heads, STATE).exp(),
     }  # fmt: skip
+    norm = {"hidden": draw(*channels), "gate": draw(*channels), "weight": draw(CHANNELS)}
     scan = {
         "inputs": draw(*channels), "delta": draw(*channels),
         "transition": -draw(CHANNELS, STATE).exp(), "write": draw(BATCH, LENGTH, STATE),
@@ -144,6 +148,7 @@ def _cases(draw: Draw) -> dict[str, _Case]:
         "skip": draw(HEADS), "delta_bias": draw(HEADS),
     }  # fmt: skip
     activated, positive = {"activation": "silu"}, {"softplus": True}
+    grouped = {"epsilon": 1e-5, "groups": 2}
     return {
         "causal_convolution": _Case(
             causal_convolution, reference_causal_convolution, convolution, activated
@@ -155,6 +160,7 @@ def _cases(draw: Draw) -> dict[str, _Case]:
         "gated_linear_attention": _Case(
             gated_linear_attention, reference_gated_linear_attention, attention, {}
         ),
+        "gated_norm": _Case(gated_norm, reference_gated_norm, norm, grouped),
         "selective_scan": _Case(selective_scan, reference_selective_scan, scan, positive),
         "state_space_dual": _Case(state_space_dual, reference_state_space_dual, dual, positive),
     }

@@ -11,6 +11,7 @@ __all__ = [
     "reference_diagonal_recurrence",
     "reference_gated_delta_rule",
     "reference_gated_linear_attention",
+    "reference_gated_norm",
     "reference_selective_scan",
     "reference_state_space_dual",
 ]
@@ -224,6 +225,24 @@ def reference_causal_convolution(
     if activation == "silu":
         together = torch.nn.functional.silu(together)
     return together, padded[:, padded.shape[1] - width + 1 :]
+
+
+def reference_gated_norm(
+    hidden: Float[Tensor, "batch length channel"],
+    gate: Float[Tensor, "batch length channel"],
+    weight: Float[Tensor, " channel"],
+    epsilon: float,
+    groups: int = 1,
+) -> Float[Tensor, "batch length channel"]:
+    """Return the gated norm of Mamba-2's block (Dao and Gu 2024, section 7.2).
+
+    u = x ∘ silu(z) and y = u / sqrt(mean(u²) + ε) ∘ `weight`, the mean over each of the `groups`.
+    """
+    gated = hidden.double() * torch.nn.functional.silu(gate.double())
+    parts = gated.chunk(groups, dim=-1)
+    sizes = [(part.square().mean(-1, keepdim=True) + epsilon).sqrt() for part in parts]
+    normed = [part / size for part, size in zip(parts, sizes, strict=True)]
+    return torch.cat(normed, dim=-1) * weight.double()
 
 
 def _document_bounds(documents: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:

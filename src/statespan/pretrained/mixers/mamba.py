@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from statespan.models.ops import has_step_kernel, mamba_mixer, mamba_step, selective_scan
 from statespan.pretrained.continuation import Continuation
+from statespan.pretrained.mixers.bare import is_bare
 from statespan.pretrained.mixers.registry import accelerates
 
 __all__ = ["mamba", "normalized_mamba"]
@@ -87,7 +88,7 @@ def _is_plain(mixer: Any) -> bool:
     """
     parts = (mixer.in_proj, mixer.x_proj, mixer.dt_proj, mixer.out_proj, mixer.conv1d)
     return (
-        all(_is_bare(part) for part in parts)
+        all(_is_torchs(part) for part in parts)
         and mixer.activation in {"silu", "swish"}
         and mixer.x_proj.bias is None
         and mixer.dt_proj.bias is not None
@@ -96,10 +97,9 @@ def _is_plain(mixer: Any) -> bool:
     )
 
 
-def _is_bare(module: nn.Module) -> bool:
+def _is_torchs(module: nn.Module) -> bool:
     """Return whether a module is torch's own, so that its weight says what it does."""
-    is_own = type(module) in {nn.Linear, nn.Conv1d}
-    return is_own and not module._forward_hooks and not module._forward_pre_hooks  # noqa: SLF001
+    return type(module) in {nn.Linear, nn.Conv1d} and is_bare(module)
 
 
 @accelerates("falcon_mamba", "FalconMambaMixer")

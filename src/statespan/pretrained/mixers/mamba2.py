@@ -11,6 +11,7 @@ from torch.nn.functional import silu
 
 from statespan.models.ops import state_space_dual
 from statespan.pretrained.continuation import Continuation
+from statespan.pretrained.mixers.gated_norms import normalize_gated
 from statespan.pretrained.mixers.registry import accelerates
 
 __all__ = ["falcon_h1", "mamba2"]
@@ -24,7 +25,7 @@ __all__ = ["falcon_h1", "mamba2"]
 def mamba2(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor:
     """Return the output of a Mamba-2 block (Dao and Gu 2024, section 7)."""
     gate, outputs = _scan(mixer, mixer.in_proj(hidden_states), call)
-    return mixer.out_proj(mixer.norm(outputs, gate))  # type: ignore[no-any-return]
+    return mixer.out_proj(normalize_gated(mixer.norm, outputs, gate))  # type: ignore[no-any-return]
 
 
 @accelerates("falcon_h1", "FalconH1Mixer")

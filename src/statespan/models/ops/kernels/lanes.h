@@ -31,6 +31,14 @@ INLINE lanes fill(float value) {
     return zero + value;
 }
 
+/* Return a float that came as a whole number of its bits. */
+INLINE float float_of(int64_t bits) {
+    int32_t low = (int32_t)bits;
+    float value;
+    memcpy(&value, &low, sizeof value);
+    return value;
+}
+
 /* Load `count` floats, which may be fewer than the lanes; the others are 0. */
 INLINE lanes load(const float *from, int64_t count) {
     lanes value = {0};

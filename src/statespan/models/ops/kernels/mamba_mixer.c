@@ -52,14 +52,6 @@ typedef struct {
     float *grad_selected, *grad_write, *grad_read, *grad_bias, *grad_taps, *grad_window;
 } workspace;
 
-/* A float that came as a whole number of its bits. */
-static float float_of(int64_t bits) {
-    int32_t low = (int32_t)bits;
-    float value;
-    memcpy(&value, &low, sizeof value);
-    return value;
-}
-
 static int64_t selected_size(const layer *m) { return m->rank + 2 * m->states; }
 
 static int64_t pieces_of(const layer *m) { return (m->length + m->piece - 1) / m->piece; }
