@@ -27,7 +27,7 @@ MODULES = [
     *(found.name for found in pkgutil.walk_packages(statespan.__path__, "statespan.")),
 ]
 README_COMMANDS = (
-    "pip install -c constraints.txt . && statespan probe",
+    "pip install -c constraints.txt . && statespan extend",
     "pip install -c constraints.txt '.[test]' && pytest",
 )
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)

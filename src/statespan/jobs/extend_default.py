@@ -39,7 +39,7 @@ def default_extension() -> dict[str, Any]:
         "text": str(text),
         "length": LENGTHENED * _trained_length(folder),
         "recall": {"share": 0.5, "kinds": {"needle": 1.0, "key-value": 1.0}},
-        "training": {"threads": 2, "steps": 256},
+        "training": {"threads": 2, "steps": 208},
         "evaluation": {
             "threads": 2,
             "samples": 10,
