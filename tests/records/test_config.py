@@ -18,7 +18,7 @@ WRONG = [
     ),
     (
         {"languag": "d-2"},
-        "The keys there are: language, alphabet, task, seed, initialize_from, model, data, training",
+        "The keys there are: language, alphabet, task, seed, initialize_from, model, data",
     ),
     ({"training": {"step": 5}}, r"unknown key 'step' in the config, training\. Did you mean steps"),
     (

@@ -7,6 +7,7 @@ from statespan.evaluation.extraction import Extraction, extract
 from statespan.evaluation.generation import evaluate_ruler, generate_answers
 from statespan.evaluation.harness import evaluate_harness, harness_tasks
 from statespan.evaluation.language_model import LanguageModel, load_language_model
+from statespan.evaluation.lists import evaluate_lists
 from statespan.evaluation.logits import logits_in_pieces, next_tokens, token_losses
 from statespan.evaluation.perplexity import evaluate_perplexity
 from statespan.evaluation.predictor import Predictor, open_predictor
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate_errors",
     "evaluate_harness",
     "evaluate_lengths",
+    "evaluate_lists",
     "evaluate_perplexity",
     "evaluate_recall",
     "evaluate_recognition",

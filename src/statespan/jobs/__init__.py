@@ -11,6 +11,7 @@ from statespan.jobs.pretrain import PretrainResult, pretrain, resume_pretrain
 from statespan.jobs.pretrain_config import MeasurementConfig, PretrainConfig, pretrain_config
 from statespan.jobs.probe import ProbeResult, probe, resume_probe
 from statespan.jobs.probe_config import EvaluationConfig, ProbeConfig, is_fleet, probe_config
+from statespan.jobs.refutation import refute_run
 from statespan.jobs.report import ReportResult, report
 from statespan.jobs.sweep import SweepResult, resume_sweep, sweep
 from statespan.jobs.sweep_cells import Cell, sweep_cells
@@ -49,6 +50,7 @@ __all__ = [
     "probe",
     "probe_config",
     "probe_fleet",
+    "refute_run",
     "report",
     "resume_evaluate",
     "resume_extend",
