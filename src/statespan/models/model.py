@@ -155,7 +155,8 @@ class Embeddings(nn.Embedding):
     weights, of which an id is the case of a single 1.
 
     Example:
-        >>> layer = Embeddings(3, 2)
+        >>> with torch.random.fork_rng(devices=[]):
+        ...     layer = Embeddings(3, 2)
         >>> one_hot = torch.tensor([[[0.0, 1.0, 0.0]]])
         >>> torch.equal(layer(one_hot), layer(torch.tensor([[1]])))
         True
