@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -58,11 +59,11 @@ def draw_ruler(records: Sequence[Record]) -> bytes:
     figure = _figure(3.6 * min(3, len(panels)), height=3.2 * -(-len(panels) // 3))
     grid = figure.subplots(-(-len(panels) // 3), min(3, len(panels)), squeeze=False).flatten()
     for axes, (title, members) in zip(grid, panels, strict=False):
-        for name, color in zip(attentions, cycle(COLORS), strict=False):
+        for number, (name, color) in enumerate(zip(attentions, cycle(COLORS), strict=False)):
             own = [r for r in members if r.attention == name]
             there = [length for length in lengths if any(r.length == length for r in own)]
             scores = [ruler_average(own, length) for length in there]
-            axes.plot(there, scores, "o-", color=color, label=name)
+            axes.plot(there, scores, "o-", color=color, label=name, **_narrower(number))
         tasks = len({r.task for r in members})
         _label(axes, f"{title} ({tasks} task{'s' * (tasks > 1)})", "tokens", "score, %")
         axes.set_ylim(-4, 104)
@@ -107,14 +108,19 @@ def _curves(axes: Axes, flat: Sequence[RecallRecord]) -> None:
     tasks = list(dict.fromkeys(record.task for record in flat))
     attentions = list(dict.fromkeys(record.attention for record in flat))
     for task, style in zip(tasks, cycle(STYLES), strict=False):
-        for name, color in zip(attentions, cycle(COLORS), strict=False):
+        for number, (name, color) in enumerate(zip(attentions, cycle(COLORS), strict=False)):
             own = [r for r in flat if r.task == task and r.attention == name]
             own.sort(key=lambda record: record.length)
-            x, y = [r.length for r in own], [r.accuracy for r in own]
-            axes.plot(x, y, style, marker="o", color=color, label=f"{task}, {name}")
+            x, y, label = [r.length for r in own], [r.accuracy for r in own], f"{task}, {name}"
+            axes.plot(x, y, style, marker="o", color=color, label=label, **_narrower(number))
     _label(axes, "recall", "tokens", "positions right, %")
     axes.set_ylim(-4, 104)
     _length_axis(axes, sorted({record.length for record in flat}))
+
+
+def _narrower(number: int) -> dict[str, Any]:
+    """Return how the curve with a number is drawn: the later the narrower, so that all are seen."""
+    return {"linewidth": max(1.0, 3.2 - 0.9 * number), "markersize": max(3.0, 8.5 - 2.0 * number)}
 
 
 def _figure(width: float, *, height: float = 3.8) -> Figure:
