@@ -10,6 +10,7 @@ import msgspec
 
 from statespan.errors import ConfigError, InputError
 from statespan.training.documents import DOCUMENTS, DocumentSource, EncodedDocument, Prose
+from statespan.training.documents.prose import paragraphs
 from statespan.training.streams import python_stream
 from statespan.training.text import Row, StreamPosition, TextEncoder, TextSource, TextStream
 
@@ -82,7 +83,7 @@ def _novels(text: TextSource) -> Iterator[str]:
                 left -= len(parts[-1])
                 if left <= 0:
                     break
-            yield "\n".join(" ".join(part.split()) for part in "".join(parts).split("\n\n"))
+            yield "\n".join(paragraphs("".join(parts)))
             if left <= 0:
                 return
 

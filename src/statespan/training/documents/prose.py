@@ -15,7 +15,7 @@ from statespan.errors import InputError
 from statespan.records import read_bytes
 from statespan.records.storage import storage_error
 
-__all__ = ["Prose", "read_prose"]
+__all__ = ["Prose", "paragraphs", "read_prose"]
 
 SENTENCE_END = re.compile(r"[.!?][\"'”’)]*\s+")
 WORD = re.compile(r"(?<=[a-z] )[a-z]{4,9}(?= )")
@@ -54,7 +54,7 @@ def _read_novel(path: Path) -> str:
             f"{path} is not UTF-8: byte {error.start} does not fit. Convert it, for example with "
             f"iconv -f latin1 -t utf8."
         ) from error
-    novel = "\n".join(_paragraphs(text))
+    novel = "\n".join(paragraphs(text))
     if len(novel) < FEWEST_CHARACTERS:
         raise InputError(
             f"{path} has {len(novel)} characters of text, fewer than the {FEWEST_CHARACTERS} that "
@@ -63,7 +63,7 @@ def _read_novel(path: Path) -> str:
     return novel
 
 
-def _paragraphs(text: str) -> Iterator[str]:
+def paragraphs(text: str) -> Iterator[str]:
     """Yield the paragraphs without blanks beside each other: lines, or what empty lines part.
 
     They are what empty lines part where no line is long, for then the lines were broken.
