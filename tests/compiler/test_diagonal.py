@@ -27,7 +27,6 @@ from statespan.errors import InputError
 from statespan.languages import END, Language, NextSymbols, language
 from statespan.languages.automaton import DFA
 from statespan.models import SequenceModel
-from statespan.models.diagonal import diagonal_scan
 from statespan.training import BOS, EOS, PAD, Vocabulary
 
 STAR_FREE = [
@@ -94,44 +93,6 @@ def step_by_step(model: SequenceModel, tokens: Sequence[int]) -> Tensor:
             output, state = model(torch.tensor([[token]]), state)
             found.append(output[0, 0])
     return torch.stack(found)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("length", [1, 2, 7, 64])
-def test_the_scan_is_the_recurrence(length: int, dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(length)
-    gates = torch.rand(2, length, 5, generator=generator, dtype=dtype).mul(1.4).clamp(0, 1)
-    gates[:, length // 2, :2] = 0
-    increments = torch.randn(2, length, 5, generator=generator, dtype=dtype)
-    initial = torch.randn(2, 5, generator=generator, dtype=dtype)
-    weight = torch.randn(2, length, 5, generator=generator, dtype=torch.float64)
-
-    def reference(gates: Tensor, increments: Tensor, initial: Tensor) -> Tensor:
-        states, state = [], initial
-        for t in range(length):
-            state = gates[:, t] * state + increments[:, t]
-            states.append(state)
-        return torch.stack(states, dim=1)
-
-    results = []
-    for scan, kind in ((diagonal_scan, dtype), (reference, torch.float64)):
-        leaves = [x.to(kind).clone().requires_grad_() for x in (gates, increments, initial)]
-        states = scan(*leaves)
-        (states * weight).sum().backward()
-        results.append([states, *(leaf.grad for leaf in leaves)])
-    scale = 8 * torch.finfo(dtype).eps * (1 + length) ** 0.5
-    for ours, theirs in zip(*results, strict=True):
-        assert ours is not None
-        assert theirs is not None
-        torch.testing.assert_close(ours.double(), theirs, rtol=scale, atol=scale)
-
-
-def test_gates_of_zero_and_one_are_exact() -> None:
-    gates = torch.tensor([1.0, 0.0, 1.0, 1.0]).repeat(2_500)[None, :, None]
-    increments = torch.tensor([3.0, 0.1, 0.0, 0.0]).repeat(2_500)[None, :, None]
-    states = diagonal_scan(gates, increments, torch.full((1, 1), 1e30))
-    assert torch.equal(states[0, 1::4, 0], torch.full((2_500,), 0.1))
-    assert torch.equal(states[0, 3::4, 0], torch.full((2_500,), 0.1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -419,7 +380,8 @@ def test_a_count_is_exact_up_to_the_edge_of_its_precision(dtype: str) -> None:
     opened, closed, empty = (64.0, 64.0, -64.0), (64.0, 64.0, -64.0), (64.0, -64.0, 64.0)
     found, count = run(edge - 1, [3, 4, 3])
     assert (found.tolist(), count) == ([list(opened), list(closed), list(opened)], edge)
-    assert run(edge, [3])[1] == edge, "one past the edge is not a number of the precision"
+    if dtype == "float32":
+        assert run(edge, [3])[1] == edge, "one past the edge is not a number of the precision"
     found, count = run(2, [4, 4, 3, 4])
     assert found.tolist() == [list(closed), list(empty), list(opened), list(empty)]
     if dtype == "float32":

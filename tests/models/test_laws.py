@@ -27,14 +27,6 @@ from tests.models.small_models import CONFIGS, VOCAB, draw_tokens, make, one_lay
 every_model = pytest.mark.parametrize(
     "config", [config for configs in CONFIGS.values() for config in configs], ids=repr
 )
-ALONE = {"diagonal", "lstm"}
-"""What no fleet takes: torch's LSTM and the diagonal layer's own scan have no rule for vmap."""
-
-in_fleets = pytest.mark.parametrize(
-    "config",
-    [config for name, configs in CONFIGS.items() for config in configs if name not in ALONE],
-    ids=repr,
-)
 
 
 @every_model
@@ -54,7 +46,7 @@ def test_rows_of_a_batch_do_not_meet(config: ModelConfig) -> None:
     torch.testing.assert_close(model(tokens).logits, alone, rtol=1e-4, atol=1e-5)
 
 
-@in_fleets
+@every_model
 def test_a_member_of_a_fleet_is_the_model_alone(config: ModelConfig) -> None:
     """Logits and gradients, to rounding."""
     models = [make(config, seed) for seed in range(3)]
@@ -154,7 +146,7 @@ def test_a_short_training_lowers_the_loss(
     assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
 
 
-@in_fleets
+@every_model
 def test_a_fleet_trains_as_its_members_do_alone(
     config: ModelConfig, data: LanguageData, tmp_path: Path
 ) -> None:

@@ -9,12 +9,11 @@ Axes: `batch`; `length`, time; `width`, d_model; `channel`, the numbers h of the
 
 from __future__ import annotations
 
-from typing import Any, cast, final
+from typing import cast, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import relu
 
 from statespan.models.model import (
@@ -29,8 +28,9 @@ from statespan.models.model import (
     check_at_least,
     initialize_linear,
 )
+from statespan.models.ops import diagonal_recurrence
 
-__all__ = ["Diagonal", "DiagonalConfig", "DiagonalLayer", "diagonal_scan"]
+__all__ = ["Diagonal", "DiagonalConfig", "DiagonalLayer"]
 
 
 class DiagonalConfig(ModelConfig, frozen=True, tag="diagonal", kw_only=True):
@@ -46,54 +46,6 @@ class DiagonalConfig(ModelConfig, frozen=True, tag="diagonal", kw_only=True):
     @property
     def family(self) -> str:
         return "non-negative selective"
-
-
-def diagonal_scan(
-    gates: Float[Tensor, "batch length channel"],
-    increments: Float[Tensor, "batch length channel"],
-    initial_state: Float[Tensor, "batch channel"],
-) -> Float[Tensor, "batch length channel"]:
-    """Return the states h_t = gates_t ∘ h_{t-1} + increments_t, h_0 being `initial_state`.
-
-    Step by step, one fused multiply-add each, and no logarithm anywhere: gates of 0 and 1 are
-    exact. Differentiable once, in every argument.
-
-    Example:
-        >>> import torch
-        >>> gates = torch.tensor([[[1.0], [0.0], [1.0]]])
-        >>> diagonal_scan(gates, torch.ones(1, 3, 1), torch.full((1, 1), 7.0)).flatten().tolist()
-        [8.0, 1.0, 2.0]
-    """
-    states: Tensor = _DiagonalScan.apply(  # type: ignore[no-untyped-call]
-        gates.transpose(0, 1).contiguous(), increments.transpose(0, 1), initial_state
-    )
-    return states.transpose(0, 1)
-
-
-class _DiagonalScan(torch.autograd.Function):
-    """Time-first arguments and output; see `diagonal_scan`."""
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, increments: Tensor, initial_state: Tensor) -> Tensor:
-        states = increments.clone(memory_format=torch.contiguous_format)
-        state = initial_state
-        for now, gate in zip(states.unbind(0), gates.unbind(0), strict=True):
-            state = now.addcmul_(gate, state)
-        ctx.save_for_backward(gates, states, initial_state)
-        return states
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        gates, states, initial_state = ctx.saved_tensors
-        grad_increments = gradients[0].clone(memory_format=torch.contiguous_format)
-        carry = torch.zeros_like(initial_state)
-        for now, gate in zip(
-            reversed(grad_increments.unbind(0)), reversed(gates.unbind(0)), strict=True
-        ):
-            carry = now.add_(carry) * gate
-        before = torch.cat((initial_state[None], states[:-1]))
-        return grad_increments * before, grad_increments, carry
 
 
 @final
@@ -115,9 +67,9 @@ class DiagonalLayer(nn.Module):
         if state is None:
             state = (self.initial_state.expand(hidden.shape[0], -1),)
         gates, increments = self.update_out(relu(self.update_in(hidden))).chunk(2, dim=-1)
-        states = diagonal_scan(gates.clamp(0, 1), increments, state[0])
+        states, last = diagonal_recurrence(increments, gates.clamp(0, 1), state[0])
         outputs = self.output_out(relu(self.output_in(torch.cat((states, hidden), dim=-1))))
-        return hidden + outputs, (states[:, -1],)
+        return hidden + outputs, (last,)
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw the parameters anew; at the start most gates are between ½ and 1."""

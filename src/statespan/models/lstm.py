@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn, sigmoid, tanh
+from torch.nn.functional import linear
 
 from statespan.models.model import (
     MODELS,
@@ -17,6 +21,8 @@ from statespan.models.model import (
 )
 
 __all__ = ["LSTM", "LSTMConfig"]
+
+Hidden: TypeAlias = Float[Tensor, "batch length width"]
 
 
 class LSTMConfig(ModelConfig, frozen=True, tag="lstm", kw_only=True):
@@ -40,12 +46,34 @@ class LSTM(SequenceModel):
         self.lm_head = nn.Linear(config.d_model, num_outputs)
 
     def forward(self, tokens: Inputs, state: ModelState | None = None) -> Output:
-        past = None
-        if state is not None:
-            past = tuple(torch.stack(parts) for parts in zip(*state, strict=True))
-        hidden, last = self.lstm(self.embeddings(tokens), past)
-        states = tuple(zip(*(part.unbind(0) for part in last), strict=True))
+        hidden = self.embeddings(tokens)
+        if torch._C._are_functorch_transforms_active():  # noqa: SLF001
+            hidden, states = self._by_steps(hidden, state)
+        else:
+            past = None
+            if state is not None:
+                past = tuple(torch.stack(parts) for parts in zip(*state, strict=True))
+            hidden, last = self.lstm(hidden, past)
+            states = tuple(zip(*(part.unbind(0) for part in last), strict=True))
         return Output(self.lm_head(hidden), states)
+
+    def _by_steps(self, hidden: Hidden, state: ModelState | None) -> tuple[Hidden, ModelState]:
+        """Return what `lstm` returns, out of operations that `torch.func.vmap` has rules for."""
+        zero = hidden.new_zeros(hidden.shape[0], self.config.d_model)
+        states = []
+        for layer in range(self.config.layers):
+            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            read, recall, *biases = (getattr(self.lstm, f"{name}_l{layer}") for name in names)
+            output, cell = (zero, zero) if state is None else state[layer]
+            outputs = []
+            for now in linear(hidden, read, sum(biases)).unbind(1):
+                take, keep, entry, show = (now + linear(output, recall)).chunk(4, dim=-1)
+                cell = sigmoid(keep) * cell + sigmoid(take) * tanh(entry)
+                output = sigmoid(show) * tanh(cell)
+                outputs.append(output)
+            hidden = torch.stack(outputs, dim=1)
+            states.append((output, cell))
+        return hidden, tuple(states)
 
     def initialize(self, generator: torch.Generator) -> None:
         nn.init.normal_(self.embeddings.weight, generator=generator)

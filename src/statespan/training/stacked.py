@@ -79,7 +79,7 @@ def _logits(model: SequenceModel, parameters: Mapping[str, Tensor], tokens: Tens
 def has_member_rules(model: SequenceModel) -> bool:
     """Return whether many such models can run as one: every operation of theirs has a vmap rule.
 
-    It is tried, forward and backward, on two copies and one token. torch's own LSTM has no rule.
+    It is tried, forward and backward, on two copies and one token.
     """
     if next(model.buffers(), None) is not None:
         return False

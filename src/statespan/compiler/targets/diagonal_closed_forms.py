@@ -21,7 +21,7 @@ MAX_COUNT = {"float32": 2**24, "bfloat16": 2**8}
 """Up to here every integer is a number of the precision."""
 
 PROMISE = "Only prefixes of words are answered rightly."
-RANGE = "A count is exact up to 2^24 in float32 and 2^8 in bfloat16."
+RANGE = "A count is exact up to 2^24 in float32, and 2^8 where states are kept in bfloat16."
 BELOW = "The logit of a closing bracket that may not follow is -64 or less."
 
 HOPELESS = 2.0**40
