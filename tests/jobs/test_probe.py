@@ -355,6 +355,8 @@ def test_compiled_weights_are_trained_and_resumed_without_their_folder(tmp_path:
     assert all(torch.equal(after[key], value) for key, value in before.items())
     start = convert(weights, "float32")
     assert any(not torch.equal(after[key], value) for key, value in start.items())
+    head = next(record for record in result.records if isinstance(record, RunRecord))
+    assert (head.weights_from, head.is_compiled) == ("compiler", False)
     kept = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
     assert kept["initialize_from"] == folder
     assert kept["model"]["d_model"] == weights.config["hidden_size"]
@@ -367,6 +369,8 @@ def test_a_probe_goes_on_from_the_model_of_another(tmp_path: Path) -> None:
         table = {**STARTED, "initialize_from": str(first.directory / "model"), "model": model}
         again = probe(probe_config(table), place / "again")
         assert bins(again) == bins(first)
+        heads = [r.records[0] for r in (first, again)]
+        assert [h.weights_from for h in heads if isinstance(h, RunRecord)] == ["random", "probe"]
 
 
 def test_the_shell_finds_weights_from_where_it_stands_and_a_file_from_its_own_place(

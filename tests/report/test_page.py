@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from statespan.records import (
@@ -198,6 +199,35 @@ def test_the_best_of_several_runs_is_shown_by_its_furthest_bin() -> None:
     assert matrix is not None
     assert [(c.accuracy, c.target, c.kind) for c in matrix.rows[0].cells] == [("70", "b", "open")]
     assert build_matrix([("fleet", a_fleet())], VERDICTS) is None
+
+
+def test_compiled_weights_are_shown_beside_trained_ones_and_never_as_such() -> None:
+    def compiled(model: str, correct: int) -> list[Record]:
+        run, *rest = a_probe("l", model, 10, correct)
+        assert isinstance(run, RunRecord)
+        return [msgspec.structs.replace(run, weights_from="compiler", steps=0), *rest]
+
+    probes = [
+        ("a", a_probe("l", "m", 10, 6)),
+        ("b", compiled("m", 10)),
+        ("c", compiled("m", 9)),
+        ("d", compiled("n", 10)),
+    ]
+    verdicts = [a_verdict("l", "m", "yes"), a_verdict("l", "n", "yes")]
+    matrix = build_matrix(probes, verdicts)
+    assert matrix is not None
+    assert [(c.kind, c.accuracy, c.target, c.compiled) for c in matrix.rows[0].cells] == [
+        ("unlearned", "60", "a", "100"),
+        ("open", "", None, "100"),
+    ]
+    sources = [Source(name, f"statespan probe {name}", records) for name, records in probes]
+    page = report_page(sources, verdicts)
+    assert page.count("<small>compiled 100</small>") == 2
+    trained, *rest = compiled("m", 10)
+    assert isinstance(trained, RunRecord)
+    again = build_matrix([("e", [msgspec.structs.replace(trained, steps=5), *rest])], verdicts)
+    assert again is not None
+    assert [c.compiled for c in again.rows[0].cells] == ["", ""]
 
 
 class Structure(HTMLParser):

@@ -31,6 +31,7 @@ from statespan.training import (
     torch_stream,
     train_fleet,
 )
+from statespan.training.fading import mean_log_fading
 from statespan.training.fleet import split_by_length
 from statespan.training.loop import build_optimizer, train_alone
 from statespan.training.stacked import (
@@ -338,3 +339,35 @@ def test_groups_cost_the_least(sizes: list[int], overhead: int) -> None:
     for labels in product(range(3), repeat=len(sizes)):
         split = [[row for row, own in enumerate(labels) if own == label] for label in range(3)]
         assert cost(groups) <= cost([group for group in split if group])
+
+
+def test_members_have_a_penalty_on_fading_of_their_own(
+    data: list[LanguageData], tmp_path: Path
+) -> None:
+    def members(place: str) -> list[Member]:
+        return [
+            Member(
+                SMALL["mamba"],
+                data[0],
+                TrainingConfig(**SHORT, fading_penalty=penalty),
+                0,
+                tmp_path / place / str(penalty),
+            )
+            for penalty in (0.0, 10.0)
+        ]
+
+    fleet, alone = members("fleet"), members("alone")
+    assert train_fleet([member.run for member in fleet]) == [None, None]
+    train_all_alone(alone)
+    assert_same_runs(fleet, alone)
+    free, drawn = (mean_log_fading(member.run.model.named_parameters()).item() for member in fleet)
+    assert drawn < free - 0.01
+    assert fleet[0].losses[0] == fleet[1].losses[0], "the losses that are told are without it"
+    with pytest.raises(ConfigError, match="fading_penalty needs a model with parameters A_log"):
+        Member(
+            LSTMConfig(d_model=8),
+            data[0],
+            TrainingConfig(**SHORT, fading_penalty=1.0),
+            0,
+            tmp_path / "lstm",
+        )

@@ -16,7 +16,7 @@ from statespan.evaluation import (
     evaluate_recognition,
 )
 from statespan.jobs.probe_config import ProbeConfig
-from statespan.jobs.probe_stages import PreparedProbe
+from statespan.jobs.probe_stages import INITIAL_WEIGHTS, PreparedProbe
 from statespan.jobs.probe_subject import find_published, find_sampler, symbols_of
 from statespan.languages import Language
 from statespan.models import SequenceModel, architecture
@@ -44,6 +44,7 @@ from statespan.training import (
     ValueData,
     python_stream,
 )
+from statespan.training.initial_weights import read_maker
 from statespan.training.trained_model import READOUT, TASK
 
 __all__ = ["finished_records", "measure"]
@@ -113,6 +114,7 @@ def _evaluate(probe: PreparedProbe, run: TrainingRun) -> list[Record]:
         sampler=find_sampler(config, subject),
         train_words=len(data.train),
         train_lengths=data.bins[0],
+        weights_from=read_maker(probe.directory.path / INITIAL_WEIGHTS),
     )
     if isinstance(subject, Language | SymbolTask) and isinstance(data, AnswerData):
         return [head, *_evaluate_answers(probe, run, subject, data)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, cast, final
+from typing import Any, Literal, cast, final
 
 import torch
 from jaxtyping import Float
@@ -42,17 +42,22 @@ PIECE_TOKENS = 1 << 14
 LEAST_PIECE = 64
 """Tokens of one row, at the least; as many as Mamba-2's chunks."""
 
+LOG_NO_FADING = -20.0
+"""log(-A) with which exp(ΔA) is 1 in float32 for every Δ up to 14."""
+
 
 class MambaConfig(ModelConfig, frozen=True, tag="mamba", kw_only=True):
     """Sizes of a Mamba: `d_state` numbers a channel, `expand · d_model` channels a layer.
 
-    `dt_rank` 0 stands for ⌈d_model / 16⌉.
+    `dt_rank` 0 stands for ⌈d_model / 16⌉. `fading` says how states fade before training: "spread"
+    by A = -1, …, -d_state as published, "none" by A = -e^-20, so that all gates are 1 in float32.
     """
 
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
     dt_rank: int = 0
+    fading: Literal["spread", "none"] = "spread"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,6 +111,7 @@ class MambaMixer(Mixer):
         channels = config.d_inner
         self.d_state = config.d_state
         self.dt_rank = config.rank
+        self.fading = config.fading
         self.in_proj = nn.Linear(config.d_model, 2 * channels, bias=False)
         self.conv1d = nn.Conv1d(channels, channels, config.d_conv, groups=channels)
         self.x_proj = nn.Linear(channels, self.dt_rank + 2 * config.d_state, bias=False)
@@ -149,13 +155,16 @@ class MambaMixer(Mixer):
         return outputs, (past, scan_state)
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw the parameters as the paper's code does (S4D-real A, log-uniform time steps)."""
+        """Draw the parameters as the paper's code does (log-uniform time steps), A by `fading`."""
         for projection in (self.in_proj, self.conv1d, self.x_proj, self.out_proj):
             initialize_linear(projection, generator)
         bound = self.dt_rank**-0.5
         nn.init.uniform_(self.dt_proj.weight, -bound, bound, generator=generator)
         initialize_time_step(self.dt_proj.bias, generator)
-        self.A_log.copy_(torch.arange(1, self.d_state + 1).log().expand_as(self.A_log))
+        if self.fading == "none":
+            nn.init.constant_(self.A_log, LOG_NO_FADING)
+        else:
+            self.A_log.copy_(torch.arange(1, self.d_state + 1).log().expand_as(self.A_log))
         nn.init.ones_(self.D)
 
 

@@ -28,6 +28,7 @@ from statespan.records.records import (
     RunRecord,
     TokensRecord,
     TrainingRecord,
+    WeightsFrom,
 )
 from statespan.records.results_store import ResultRow, ResultsStore
 from statespan.records.retrievals import RetrievalRecord
@@ -66,6 +67,7 @@ __all__ = [
     "TokensRecord",
     "TrainingRecord",
     "VerdictRecord",
+    "WeightsFrom",
     "read_bytes",
     "read_toml",
     "to_struct",

@@ -27,7 +27,11 @@ __all__ = [
     "RunRecord",
     "TokensRecord",
     "TrainingRecord",
+    "WeightsFrom",
 ]
+
+WeightsFrom: TypeAlias = Literal["random", "compiler", "probe"]
+"""Drawn at random, written by the compiler, or trained by an earlier probe."""
 
 
 class _Record(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
@@ -38,7 +42,7 @@ class RunRecord(_Record, frozen=True, tag="run", kw_only=True):
     """What was trained: sizes, not results.
 
     `language` is the name of the task where the probe was of one, and `train_words` counts its
-    samples.
+    samples. `weights_from` says what the training began with.
     """
 
     language: str
@@ -52,6 +56,12 @@ class RunRecord(_Record, frozen=True, tag="run", kw_only=True):
     train_words: int
     train_lengths: tuple[int, int]
     is_task: bool = False
+    weights_from: WeightsFrom = "random"
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the weights are as the compiler wrote them."""
+        return self.weights_from == "compiler" and not self.steps
 
     @property
     def subject(self) -> str:

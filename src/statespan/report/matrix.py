@@ -34,6 +34,7 @@ class MatrixCell:
         accuracy: of the best run in its furthest bin, in percent; empty if there is none.
         target: which run that is; None if there is none.
         fails: what is known of words on which that run's model errs; empty if nothing.
+        compiled: of the best compiled weights in their furthest bin, in percent; empty if none.
     """
 
     kind: Kind
@@ -42,6 +43,7 @@ class MatrixCell:
     accuracy: str = ""
     target: str | None = None
     fails: str = ""
+    compiled: str = ""
 
 
 @final
@@ -72,9 +74,10 @@ def build_matrix(
     """Return the matrix of some probes, each a name and its records; None if there are none.
 
     Of several probes of one language and one architecture the best is shown: theory is about what
-    weights exist.
+    weights exist. Compiled weights, which were not trained, are shown beside.
     """
     best: dict[tuple[str, str], _Best] = {}
+    compiled: dict[tuple[str, str], float] = {}
     for name, records in probes:
         run = next((record for record in records if isinstance(record, RunRecord)), None)
         bins = [record for record in records if isinstance(record, BinRecord)]
@@ -82,22 +85,21 @@ def build_matrix(
             continue
         found = (bins[-1].accuracy, name, _failure(records))
         key = (run.subject, run.model)
-        if key not in best or found[0] > best[key][0]:
+        if run.is_compiled:
+            compiled[key] = max(found[0], compiled.get(key, 0.0))
+        elif key not in best or found[0] > best[key][0]:
             best[key] = found
-    if not best:
+    if not best and not compiled:
         return None
     said = {(record.language, record.model): record for record in verdicts}
-    keys = best.keys() | said.keys()
+    keys = best.keys() | compiled.keys() | said.keys()
     models = sorted({model for _, model in keys})
-    return Matrix(
-        models,
-        [
-            MatrixRow(
-                name, [_cell(best.get((name, model)), said.get((name, model))) for model in models]
-            )
-            for name in sorted({language for language, _ in keys})
-        ],
-    )
+    rows = []
+    for name in sorted({language for language, _ in keys}):
+        places = [(name, model) for model in models]
+        cells = [_cell(best.get(key), compiled.get(key), said.get(key)) for key in places]
+        rows.append(MatrixRow(name, cells))
+    return Matrix(models, rows)
 
 
 def _failure(records: Sequence[Record]) -> str:
@@ -110,15 +112,16 @@ def _failure(records: Sequence[Record]) -> str:
     return f"errs after {len(found.prefix)} symbols"
 
 
-def _cell(best: _Best | None, said: VerdictRecord | None) -> MatrixCell:
+def _cell(best: _Best | None, compiled: float | None, said: VerdictRecord | None) -> MatrixCell:
+    exact = "" if compiled is None else percent(compiled)
     verdict = "–" if said is None else said.verdict
     statement = "" if said is None else f"{said.theorem}: {said.statement}"
     if best is None:
-        return MatrixCell("open", verdict, statement)
+        return MatrixCell("open", verdict, statement, compiled=exact)
     accuracy, target, fails = best
     kind: Kind = "open"
     if verdict in {"yes", "no"}:
         is_learned = accuracy == 100
         disagrees: Kind = "short" if is_learned else "unlearned"
         kind = "agree" if is_learned == (verdict == "yes") else disagrees
-    return MatrixCell(kind, verdict, statement, percent(accuracy), target, fails)
+    return MatrixCell(kind, verdict, statement, percent(accuracy), target, fails, exact)

@@ -7,7 +7,7 @@ gets the numbers that it would get alone, up to the rounding of sums.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from typing import final
@@ -19,6 +19,7 @@ from torch import Tensor
 from statespan.errors import ConfigError, TrainingError
 from statespan.models import architecture
 from statespan.training.examples import Batch, Example, PackedExamples
+from statespan.training.fading import mean_log_fading
 from statespan.training.loop import TrainingRun
 from statespan.training.stacked import (
     StackedAdamW,
@@ -156,9 +157,19 @@ class _Fleet:
                 for row, output, target in zip(rows, outputs, targets, strict=True)
             ]
         )
-        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
+        total = losses.sum() + self._penalty(rows, parameters)
+        gradients = torch.autograd.grad(total, list(parameters.values()))
         joined = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
         return _Part(rows, losses.detach(), positions, joined)
+
+    def _penalty(self, rows: Sequence[int], parameters: Mapping[str, Tensor]) -> Tensor | float:
+        """Return what is added to the losses of the members `rows`, in all."""
+        total: Tensor | float = 0.0
+        for place, row in enumerate(rows):
+            if weight := self._runs[row].config.fading_penalty:
+                own = ((name, value[place]) for name, value in parameters.items())
+                total = total + weight * mean_log_fading(own)
+        return total
 
 
 def _pack(sets: Sequence[list[Example]]) -> tuple[PackedExamples, list[int]]:

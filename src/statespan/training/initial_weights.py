@@ -12,18 +12,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final, get_args
 
 import msgspec
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from statespan.errors import ConfigError, StorageError
 from statespan.languages import Alphabet
 from statespan.models import MODELS, ModelConfig, architecture
-from statespan.records import read_bytes, to_struct
+from statespan.records import WeightsFrom, read_bytes, to_struct
 from statespan.training.readouts import READOUTS, ClassReadout
 from statespan.training.vocabulary import Vocabulary
 
@@ -33,11 +33,13 @@ __all__ = [
     "load_initial_weights",
     "read_architecture",
     "read_initial_weights",
+    "read_maker",
 ]
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 READOUT = "readout.json"
+MAKER = "made_by"
 MARK = "statespan"
 """The key of `config.json` under which the compiler says what is its own."""
 
@@ -80,7 +82,7 @@ class InitialWeights:
     Attributes:
         model: the architecture.
         alphabet: the symbols, in the order of their token ids.
-        content: a safetensors file, in float32.
+        content: a safetensors file, in float32, whose metadata says who made them.
     """
 
     model: ModelConfig
@@ -135,7 +137,27 @@ def read_initial_weights(folder: Path) -> InitialWeights:
         raise StorageError(f"{path} is no safetensors file: {error}.") from error
     tensors = {name: value.float().contiguous() for name, value in stored.items()}
     _check_tensors(tensors, model, Vocabulary(alphabet).size, path)
-    return InitialWeights(model, alphabet, save(tensors, metadata={"format": "pt"}))
+    maker: WeightsFrom = "probe" if (folder / READOUT).is_file() else "compiler"
+    content = save(tensors, metadata={"format": "pt", MAKER: maker})
+    return InitialWeights(model, alphabet, content)
+
+
+def read_maker(path: Path) -> WeightsFrom:
+    """Return who made the initial weights that were saved as `path`; "random" if it is not there.
+
+    Raises:
+        StorageError: the file cannot be read, or does not say it.
+    """
+    if not path.is_file():
+        return "random"
+    try:
+        with safe_open(path, "pt") as file:
+            maker = (file.metadata() or {}).get(MAKER)
+    except (SafetensorError, OSError) as error:
+        raise StorageError(f"the initial weights {path} cannot be read: {error}.") from error
+    if maker not in get_args(WeightsFrom):
+        raise StorageError(f"{path} does not say who made the weights in it.")
+    return cast("WeightsFrom", maker)
 
 
 def load_initial_weights(path: Path, model: nn.Module) -> None:

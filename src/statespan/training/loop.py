@@ -17,6 +17,7 @@ from statespan.models import SequenceModel
 from statespan.records import TrainingRecord
 from statespan.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from statespan.training.examples import Batch, Example, PackedExamples, order_epoch
+from statespan.training.fading import check_fading, mean_log_fading
 from statespan.training.readouts import Readout
 from statespan.training.streams import python_stream
 
@@ -38,6 +39,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         steps: optimizer steps (AdamW), each over `batch_size` words; with 0, the weights stay.
         schedule: "cosine" (down to 0 over the steps) or "constant", after `warmup` steps.
         clip: the largest norm of the gradient; 0 for no limit.
+        fading_penalty: this times the mean of log(-A) is added to the loss, which draws the gates
+            exp(ΔA) towards 1; for models with such gates. The losses that are told are without.
         report_every: steps between two records, each with a checkpoint.
         stop_words: how many fresh words of each bin a model is asked at each record; the training
             ends where it is right on all of them. With 0 it takes all steps.
@@ -52,6 +55,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: AtLeast0 = 50
     clip: NotNegative = 1.0
+    fading_penalty: NotNegative = 0.0
     report_every: AtLeast1 = 50
     stop_words: AtLeast0 = 0
     threads: Threads = 1
@@ -74,6 +78,7 @@ class TrainingRun:
         ended: whether no step is left: it has taken all, or `is_learned` said that it may stop.
 
     Raises:
+        ConfigError: there is a `fading_penalty`, and the model has no such gates.
         StorageError: a checkpoint could not be written, or is of another model.
     """
 
@@ -90,6 +95,8 @@ class TrainingRun:
         on_step: Callable[[int, float], None] = lambda *_: None,
         is_learned: Callable[[], bool] = lambda: False,
     ) -> None:
+        if config.fading_penalty:
+            check_fading(model)
         self.model = model
         self.readout = readout
         self.examples = examples
@@ -203,8 +210,7 @@ def train_alone(run: TrainingRun) -> None:
     run.model.train()
     while (indices := run.next_examples()) is not None:
         batch = packed.batch(torch.tensor(indices))
-        step = (run.model, run.readout, run.optimizer, batch, run.learning_rate, run.config.clip)
-        run.finish_step(*_step(*step))
+        run.finish_step(*_step(run, batch))
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
@@ -247,22 +253,19 @@ def _order(
         epoch, skipped = epoch + 1, 0
 
 
-def _step(
-    model: SequenceModel,
-    readout: Readout,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    rate: float,
-    clip: float,
-) -> tuple[float, int]:
+def _step(run: TrainingRun, batch: Batch) -> tuple[float, int]:
     """Make one step; return the mean loss of a position and the number of positions."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    model, config = run.model, run.config
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.learning_rate
     outputs = model(batch.tokens).logits[batch.mask]
-    loss = readout.loss(outputs, batch.targets[batch.mask]) / len(outputs)
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    if clip:
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
-    optimizer.step()
+    loss = run.readout.loss(outputs, batch.targets[batch.mask]) / len(outputs)
+    run.optimizer.zero_grad(set_to_none=True)
+    total = loss
+    if config.fading_penalty:
+        total = loss + config.fading_penalty * mean_log_fading(model.named_parameters())
+    torch.autograd.backward(total)
+    if config.clip:
+        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    run.optimizer.step()
     return loss.item(), len(outputs)
