@@ -68,7 +68,7 @@ def is_native(*tensors: Tensor | None) -> bool:
     """Return whether a compiled kernel takes these tensors: of float32, on the CPU."""
     return (
         not _torch_only.get()
-        and all(t is None or (t.dtype is torch.float32 and t.device.type == "cpu") for t in tensors)
+        and all(t is None or (t.dtype is torch.float32 and t.is_cpu) for t in tensors)
         and _library() is not None
     )
 

@@ -51,9 +51,9 @@ def test_the_installation_and_its_operations_are_told(doctor: Doctor) -> None:
     assert facts["versions"]["torch"] == version("torch")
     assert facts["kernels"] == native.kernel_level()
     assert facts["threads"] == torch.get_num_threads()
-    assert [check["operation"] for check in facts["checks"]][:7] == [
+    assert [check["operation"] for check in facts["checks"]][:8] == [
         "causal_convolution", "diagonal_recurrence", "gated_delta_rule",
-        "gated_linear_attention", "gated_norm", "selective_scan", "state_space_dual",
+        "gated_linear_attention", "gated_norm", "linear", "selective_scan", "state_space_dual",
     ]  # fmt: skip
     assert all(check["deviation"] < check["limit"] for check in facts["checks"])
 
@@ -72,7 +72,7 @@ def test_the_path_of_torch_is_named_and_checked(
     code, printed = doctor()
     assert code == 0
     assert told in printed.splitlines()
-    assert printed.count("(cpu, float32): right, off by") == 7
+    assert printed.count("(cpu, float32): right, off by") == 8
 
 
 @pytest.mark.usefixtures("_unchecked")

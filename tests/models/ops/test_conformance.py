@@ -15,7 +15,7 @@ from statespan.models.ops.conformance import Conformance, check_operations
 
 NAMES = [
     "causal_convolution", "diagonal_recurrence", "gated_delta_rule",
-    "gated_linear_attention", "gated_norm", "selective_scan", "state_space_dual",
+    "gated_linear_attention", "gated_norm", "linear", "selective_scan", "state_space_dual",
 ]  # fmt: skip
 
 

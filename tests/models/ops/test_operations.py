@@ -273,6 +273,21 @@ def test_vmap_is_a_loop(operation: Operation) -> None:
             torch.testing.assert_close(ours[i], theirs)
 
 
+@every_operation
+@both_means
+def test_many_gradients_at_once_are_each_its_own(operation: Operation) -> None:
+    leaves = operation.make(6, draw_from(16, torch.float32))
+    every = [tensor.requires_grad_() for tensor in leaves.values()]
+    results, draw = operation(leaves), draw_from(17, torch.float32)
+    passed = [draw(3, *result.shape) for result in results]
+    together = torch.autograd.grad(results, every, passed, retain_graph=True, is_grads_batched=True)
+    for index in range(3):
+        given = [each[index] for each in passed]
+        alone = torch.autograd.grad(results, every, given, retain_graph=True)
+        for ours, theirs in zip(together, alone, strict=True):
+            torch.testing.assert_close(ours[index], theirs, rtol=1e-4, atol=1e-4)
+
+
 COMPILED = """
 import torch
 from tests.models.ops.operations import OPERATIONS, assert_close, draw_from, results_and_gradients

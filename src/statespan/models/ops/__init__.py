@@ -10,6 +10,7 @@ from statespan.models.ops.diagonal_recurrence import diagonal_recurrence
 from statespan.models.ops.gated_delta_rule import gated_delta_rule
 from statespan.models.ops.gated_linear_attention import gated_linear_attention
 from statespan.models.ops.gated_norm import gated_norm
+from statespan.models.ops.linear import linear
 from statespan.models.ops.mamba_mixer import mamba_mixer
 from statespan.models.ops.mamba_step import has_step_kernel, mamba_step
 from statespan.models.ops.selective_scan import selective_scan
@@ -22,6 +23,7 @@ __all__ = [
     "gated_linear_attention",
     "gated_norm",
     "has_step_kernel",
+    "linear",
     "mamba_mixer",
     "mamba_step",
     "selective_scan",

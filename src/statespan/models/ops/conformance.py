@@ -15,12 +15,14 @@ from statespan.models.ops.diagonal_recurrence import diagonal_recurrence
 from statespan.models.ops.gated_delta_rule import gated_delta_rule
 from statespan.models.ops.gated_linear_attention import gated_linear_attention
 from statespan.models.ops.gated_norm import gated_norm
+from statespan.models.ops.linear import linear
 from statespan.models.ops.reference import (
     reference_causal_convolution,
     reference_diagonal_recurrence,
     reference_gated_delta_rule,
     reference_gated_linear_attention,
     reference_gated_norm,
+    reference_linear,
     reference_selective_scan,
     reference_state_space_dual,
 )
@@ -136,6 +138,7 @@ def _cases(draw: Draw) -> dict[str, _Case]:
         "log_decay": -draw(*heads, STATE).exp(),
     }  # fmt: skip
     norm = {"hidden": draw(*channels), "gate": draw(*channels), "weight": draw(CHANNELS)}
+    projection = {"inputs": draw(*channels), "weight": draw(3, CHANNELS), "bias": draw(3)}
     scan = {
         "inputs": draw(*channels), "delta": draw(*channels),
         "transition": -draw(CHANNELS, STATE).exp(), "write": draw(BATCH, LENGTH, STATE),
@@ -161,6 +164,7 @@ def _cases(draw: Draw) -> dict[str, _Case]:
             gated_linear_attention, reference_gated_linear_attention, attention, {}
         ),
         "gated_norm": _Case(gated_norm, reference_gated_norm, norm, grouped),
+        "linear": _Case(linear, reference_linear, projection, {}),
         "selective_scan": _Case(selective_scan, reference_selective_scan, scan, positive),
         "state_space_dual": _Case(state_space_dual, reference_state_space_dual, dual, positive),
     }

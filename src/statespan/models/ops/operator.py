@@ -23,6 +23,7 @@ __all__ = [
     "Kind",
     "empty_gradients",
     "gradients_by_recomputation",
+    "is_plain",
     "make_operation",
     "rows_per_member",
     "sum_rows",
@@ -89,7 +90,7 @@ def make_operation(
     direct = _make_direct(name, forward, backward, backpropagate, kinds, num_results)
 
     def apply(*arguments: Any) -> Any:
-        if not _is_plain(*arguments):
+        if not is_plain(*arguments):
             return _run(forward_op, function, *_with_members(arguments, kinds))[:num_results]
         if torch.is_grad_enabled():
             return direct.apply(*arguments)  # type: ignore[no-untyped-call]
@@ -124,7 +125,7 @@ def _make_direct(
 
     def backward_directly(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        if torch.is_grad_enabled() or not _is_plain(*saved, *gradients):
+        if torch.is_grad_enabled() or not is_plain(*saved, *gradients):
             found = [
                 grad
                 for grad, kind in zip(traced_backward(ctx, *gradients), kinds, strict=True)
@@ -159,14 +160,22 @@ def _fixed(arguments: Sequence[Any], kinds: Sequence[Kind]) -> list[Any]:
     return [argument for argument, kind in zip(arguments, kinds, strict=True) if kind == "fixed"]
 
 
-def _is_plain(*arguments: Any) -> bool:
+def is_plain(*arguments: Any) -> bool:
     """Return whether nothing transforms, records or compiles what is done with the arguments."""
     return not (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()  # noqa: SLF001
         or torch._C._len_torch_dispatch_stack()  # noqa: SLF001
-        or any(isinstance(a, Tensor) and type(a) not in _OWN_TENSORS for a in arguments)
+        or any(isinstance(a, Tensor) and not _has_numbers(a) for a in arguments)
     )
+
+
+def _has_numbers(tensor: Tensor) -> bool:
+    """Return whether a tensor is torch's own, and not one of `is_grads_batched`, which has none."""
+    return type(tensor) in _OWN_TENSORS and not _is_batched(tensor)
+
+
+_is_batched = torch._C._functorch.is_legacy_batchedtensor  # noqa: SLF001
 
 
 _OWN_TENSORS = (Tensor, torch.nn.Parameter)

@@ -12,6 +12,7 @@ __all__ = [
     "reference_gated_delta_rule",
     "reference_gated_linear_attention",
     "reference_gated_norm",
+    "reference_linear",
     "reference_selective_scan",
     "reference_state_space_dual",
 ]
@@ -243,6 +244,16 @@ def reference_gated_norm(
     sizes = [(part.square().mean(-1, keepdim=True) + epsilon).sqrt() for part in parts]
     normed = [part / size for part, size in zip(parts, sizes, strict=True)]
     return torch.cat(normed, dim=-1) * weight.double()
+
+
+def reference_linear(
+    inputs: Float[Tensor, "*batch columns"],
+    weight: Float[Tensor, "rows columns"],
+    bias: Float[Tensor, " rows"] | None = None,
+) -> Float[Tensor, "*batch rows"]:
+    """Return y = W x + b at each place."""
+    outputs = torch.einsum("...c,rc->...r", inputs.double(), weight.double())
+    return outputs if bias is None else outputs + bias.double()
 
 
 def _document_bounds(documents: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:

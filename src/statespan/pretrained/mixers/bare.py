@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["is_bare"]
+__all__ = ["is_bare", "is_torchs"]
 
 
 def is_bare(module: nn.Module) -> bool:
@@ -19,3 +19,11 @@ def is_bare(module: nn.Module) -> bool:
         or module._backward_pre_hooks  # noqa: SLF001
         or "forward" in vars(module)
     )
+
+
+def is_torchs(module: nn.Module) -> bool:
+    """Return whether a module is torch's own, so that its weight says what it does.
+
+    An adapter's is not, nor one with a hook.
+    """
+    return type(module) in {nn.Linear, nn.Conv1d} and is_bare(module)

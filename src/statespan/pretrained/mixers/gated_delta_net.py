@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from statespan.models.ops import gated_delta_rule
 from statespan.pretrained.continuation import Continuation
+from statespan.pretrained.mixers.projections import project
 from statespan.pretrained.mixers.registry import accelerates
 
 __all__ = ["olmo_hybrid", "qwen3_5", "qwen3_next"]
@@ -19,36 +20,40 @@ __all__ = ["olmo_hybrid", "qwen3_5", "qwen3_next"]
 def qwen3_next(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor:
     """Return the output of Qwen3-Next's block, which projects a key head at a time."""
     *mixed, gate, rate, decay = mixer.fix_query_key_value_ordering(
-        mixer.in_proj_qkvz(hidden_states), mixer.in_proj_ba(hidden_states)
+        project(mixer.in_proj_qkvz, hidden_states), project(mixer.in_proj_ba, hidden_states)
     )
     mixed = torch.cat([part.flatten(2) for part in mixed], dim=-1)
     outputs = _delta_rule(mixer, mixed, rate.sigmoid(), decay, call)
-    return mixer.out_proj(_gated(mixer.norm, outputs, gate))  # type: ignore[no-any-return]
+    return project(mixer.out_proj, _gated(mixer.norm, outputs, gate))
 
 
 @accelerates("qwen3_5", "Qwen3_5GatedDeltaNet")
 @accelerates("qwen3_5_moe", "Qwen3_5MoeGatedDeltaNet")
 def qwen3_5(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor:
     """Return the output of Qwen3.5's block."""
-    rate = mixer.in_proj_b(hidden_states).sigmoid()
+    rate = project(mixer.in_proj_b, hidden_states).sigmoid()
     outputs = _delta_rule(
-        mixer, mixer.in_proj_qkv(hidden_states), rate, mixer.in_proj_a(hidden_states), call
+        mixer,
+        project(mixer.in_proj_qkv, hidden_states),
+        rate,
+        project(mixer.in_proj_a, hidden_states),
+        call,
     )
-    outputs = _gated(mixer.norm, outputs, mixer.in_proj_z(hidden_states))
-    return mixer.out_proj(outputs)  # type: ignore[no-any-return]
+    outputs = _gated(mixer.norm, outputs, project(mixer.in_proj_z, hidden_states))
+    return project(mixer.out_proj, outputs)
 
 
 @accelerates("olmo_hybrid", "OlmoHybridGatedDeltaNet")
 def olmo_hybrid(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor:
     """Return the output of OLMo Hybrid's block, whose eigenvalues may be negative."""
     projections = (mixer.q_proj, mixer.k_proj, mixer.v_proj)
-    mixed = torch.cat([projection(hidden_states) for projection in projections], dim=-1)
-    rate = mixer.b_proj(hidden_states).sigmoid()
+    mixed = torch.cat([project(projection, hidden_states) for projection in projections], dim=-1)
+    rate = project(mixer.b_proj, hidden_states).sigmoid()
     if mixer.allow_neg_eigval:
         rate = 2 * rate
-    outputs = _delta_rule(mixer, mixed, rate, mixer.a_proj(hidden_states), call)
-    outputs = _gated(mixer.o_norm, outputs, mixer.g_proj(hidden_states))
-    return mixer.o_proj(outputs)  # type: ignore[no-any-return]
+    outputs = _delta_rule(mixer, mixed, rate, project(mixer.a_proj, hidden_states), call)
+    outputs = _gated(mixer.o_norm, outputs, project(mixer.g_proj, hidden_states))
+    return project(mixer.o_proj, outputs)
 
 
 def _delta_rule(

@@ -12,6 +12,7 @@ from torch.nn.functional import silu
 from statespan.models.ops import state_space_dual
 from statespan.pretrained.continuation import Continuation
 from statespan.pretrained.mixers.gated_norms import normalize_gated
+from statespan.pretrained.mixers.projections import project
 from statespan.pretrained.mixers.registry import accelerates
 
 __all__ = ["falcon_h1", "mamba2"]
@@ -24,17 +25,17 @@ __all__ = ["falcon_h1", "mamba2"]
 @accelerates("zamba2", "Zamba2MambaMixer")
 def mamba2(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor:
     """Return the output of a Mamba-2 block (Dao and Gu 2024, section 7)."""
-    gate, outputs = _scan(mixer, mixer.in_proj(hidden_states), call)
-    return mixer.out_proj(normalize_gated(mixer.norm, outputs, gate))  # type: ignore[no-any-return]
+    gate, outputs = _scan(mixer, project(mixer.in_proj, hidden_states), call)
+    return project(mixer.out_proj, normalize_gated(mixer.norm, outputs, gate))
 
 
 @accelerates("falcon_h1", "FalconH1Mixer")
 def falcon_h1(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor:
     """Return the output of Falcon-H1's block: fixed multipliers, a norm only if asked for."""
-    projected = mixer.in_proj(hidden_states * mixer.ssm_in_multiplier) * mixer.mup_vector
+    projected = project(mixer.in_proj, hidden_states * mixer.ssm_in_multiplier) * mixer.mup_vector
     gate, outputs = _scan(mixer, projected, call)
     outputs = mixer.norm(outputs, gate) if mixer.mamba_rms_norm else outputs * silu(gate)
-    return mixer.out_proj(outputs)  # type: ignore[no-any-return]
+    return project(mixer.out_proj, outputs)
 
 
 def _scan(mixer: Any, projected: Tensor, call: Continuation) -> tuple[Tensor, Tensor]:

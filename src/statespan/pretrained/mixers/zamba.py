@@ -9,6 +9,7 @@ from torch import Tensor
 
 from statespan.models.ops import selective_scan
 from statespan.pretrained.continuation import Continuation
+from statespan.pretrained.mixers.projections import project
 from statespan.pretrained.mixers.registry import accelerates
 
 __all__ = ["zamba"]
@@ -17,7 +18,7 @@ __all__ = ["zamba"]
 @accelerates("zamba", "ZambaMambaMixer")
 def zamba(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor:
     """Return the output of Zamba's block: a Mamba head is a group of channels in one scan."""
-    projected = mixer.in_proj(hidden_states)
+    projected = project(mixer.in_proj, hidden_states)
     # Every channel's input and gate lie side by side.
     inputs, gate = projected.view(*projected.shape[:2], -1, 2).unbind(-1)
     inputs = call.convolve(mixer, inputs.contiguous())
@@ -38,7 +39,7 @@ def zamba(mixer: Any, hidden_states: Tensor, call: Continuation) -> Tensor:
     )
     heads = (mixer.n_mamba_heads, mixer.mamba_head_dim)
     call.leave_state(state.view(len(state), *heads, -1))
-    return mixer.out_proj(outputs)  # type: ignore[no-any-return]
+    return project(mixer.out_proj, outputs)
 
 
 def _steering(mixer: Any, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
