@@ -207,3 +207,14 @@ def test_what_does_not_fit_is_named() -> None:
         unwrap(mamba_mixer)(**arguments | {"in_projection": torch.zeros(39, 10)})
     with pytest.raises(InputError, match="hidden must be of floating point"):
         unwrap(mamba_mixer)(**arguments | {"hidden": torch.zeros(3, 3, 10, dtype=torch.long)})
+
+
+def test_what_many_tokens_keep_is_asked_for_in_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page by page, the system would take a fifth of a training step's time."""
+    asked: list[torch.Size] = []
+    kernel = "statespan.models.ops.mamba_mixer_kernel.ask_for_huge_pages"
+    monkeypatch.setattr(kernel, lambda room: asked.append(room.shape))
+    run("kernel", leaves_of(make(70)))
+    over_time = 70 * (3 * CHANNELS + RANK + 2 * STATE)
+    by_piece = CHANNELS * (2 * (WINDOW - 1) + 3 * STATE)
+    assert asked == [(BATCH, over_time + by_piece)]

@@ -8,6 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from statespan.memory.huge_pages import ask_for_huge_pages
 from statespan.models.ops.selective_scan_kernel import CHUNK
 from statespan.native import call, contiguous, float_bits, num_threads
 
@@ -38,7 +39,7 @@ def kept_size(
     """Return how many numbers a layer keeps of a row for its backward pass (see `row_kept`)."""
     channel, state = transition_log.shape[1:]
     window = convolution.shape[2] - 1
-    over_time = length * (5 * channel + x_projection.shape[1])
+    over_time = length * (3 * channel + x_projection.shape[1])
     return over_time + channel * (-(-length // piece) * window + -(-length // CHUNK) * state)
 
 
@@ -91,6 +92,7 @@ class MixerKernel:
         outputs = torch.empty_like(self.hidden)
         window, state = (t.clone(memory_format=torch.contiguous_format) for t in (window, state))
         kept = self.hidden.new_empty(len(self.hidden), self.kept_size)
+        ask_for_huge_pages(kept)
         results = (outputs, window, state, kept)
         call(
             "mamba_mixer_forward", self.hidden, *self.parameters, self.tokens,

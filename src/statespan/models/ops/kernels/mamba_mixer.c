@@ -3,7 +3,8 @@
  *
  * A row of the batch goes through the layer piece by piece, so that what one part leaves for the
  * next stays in the cache. The forward pass keeps what `row_kept` names; the backward pass takes
- * the pieces from the last to the first.
+ * the pieces from the last to the first, and computes again what takes longer to write to memory
+ * than to compute: the convolution and the steps' sizes.
  *
  * Layouts (floats, contiguous): hidden, outputs [batch, length, width]; behind an axis of members:
  * norm [width], in_projection [2 channel, width], convolution [channel, tap], x_projection
@@ -36,7 +37,7 @@ typedef struct {
 
 /* What the forward pass keeps of a row, and the row's part of the other arrays. */
 typedef struct {
-    float *projected, *convolved, *delta, *scanned, *selected, *windows, *starts;
+    float *projected, *scanned, *selected, *windows, *starts;
     float *window, *state;
 } row_kept;
 
@@ -48,7 +49,7 @@ typedef struct {
 /* Of one member and one thread: weights as the products want them, and what a piece needs. */
 typedef struct {
     parameters own, columns, grads, sums;
-    float *memory, *normed, *grad_normed, *grad_projected, *grad_convolved, *grad_delta, *grad_scanned;
+    float *memory, *normed, *convolved, *delta, *window, *grad_normed, *grad_projected, *grad_convolved, *grad_delta, *grad_scanned;
     float *grad_selected, *grad_write, *grad_read, *grad_bias, *grad_taps, *grad_window;
 } workspace;
 
@@ -65,12 +66,10 @@ static float *part_of(float **memory, int64_t size) {
 static row_kept keep_row(const layer *m, int64_t row) {
     int64_t tokens = m->length, channels = m->channels, states = m->states * channels;
     int64_t window = (m->taps - 1) * channels, chunks = (tokens + SCAN_CHUNK - 1) / SCAN_CHUNK;
-    int64_t size = tokens * (5 * channels + selected_size(m)) + pieces_of(m) * window + chunks * states;
+    int64_t size = tokens * (3 * channels + selected_size(m)) + pieces_of(m) * window + chunks * states;
     float *memory = m->kept + row * size;
     return (row_kept){
         .projected = part_of(&memory, tokens * 2 * channels),
-        .convolved = part_of(&memory, tokens * channels),
-        .delta = part_of(&memory, tokens * channels),
         .scanned = part_of(&memory, tokens * channels),
         .windows = part_of(&memory, pieces_of(m) * window),
         .starts = part_of(&memory, chunks * states),
@@ -126,13 +125,16 @@ static parameters take_columns(const layer *m, float **memory, int with_projecti
 static workspace make_workspace(const layer *m) {
     int64_t channels = m->channels, projections = channels * (3 * m->width + selected_size(m));
     int64_t small = channels * (m->rank + m->taps + m->states);
-    int64_t token = 2 * m->width + 5 * channels + selected_size(m) + 2 * scan_parts(m) * m->states;
-    int64_t floats = projections + 2 * small + m->piece * token + (2 * m->taps + 1) * channels;
+    int64_t token = 2 * m->width + 7 * channels + selected_size(m) + 2 * scan_parts(m) * m->states;
+    int64_t floats = projections + 2 * small + m->piece * token + (3 * m->taps + 1) * channels;
     workspace w = {.memory = malloc(floats * sizeof(float))};
     float *memory = w.memory;
     w.columns = take_columns(m, &memory, 1);
     w.sums = take_columns(m, &memory, 0);
     w.normed = part_of(&memory, m->piece * m->width);
+    w.convolved = part_of(&memory, m->piece * channels);
+    w.delta = part_of(&memory, m->piece * channels);
+    w.window = part_of(&memory, m->taps * channels);
     w.grad_normed = part_of(&memory, m->piece * m->width);
     w.grad_projected = part_of(&memory, m->piece * 2 * channels);
     w.grad_convolved = part_of(&memory, m->piece * channels);
@@ -199,23 +201,35 @@ static const float *mixed(const layer *m, const workspace *w, piece p) {
     return w->normed;
 }
 
+/* The convolution of a piece, which moves `window` on. */
+static void convolve(const layer *m, const workspace *w, row_kept k, piece p, float *window) {
+    causal_convolution_forward(
+        k.projected + p.begin * 2 * m->channels, w->columns.convolution, w->own.convolution_bias, tokens_of(m, p),
+        w->convolved, window, 0, 2 * m->channels,
+        1, p.count, m->channels, m->taps, 1, 1, scan_parts(m), m->threads
+    );
+}
+
+/* The steps' sizes of a piece, before their bias. */
+static void size_steps(const layer *m, const workspace *w, row_kept k, piece p) {
+    const float *selected = k.selected + p.begin * selected_size(m);
+    project(m, w->delta, m->channels, selected, selected_size(m), w->own.delta, w->columns.delta,
+            m->channels, m->rank, p.count, 0);
+}
+
 static void forward_piece(const layer *m, const workspace *w, row_kept k, piece p) {
     int64_t channels = m->channels, size = selected_size(m), few = is_few(m), window = (m->taps - 1) * channels;
     int64_t place = p.row * m->length + p.begin;
-    float *projected = k.projected + p.begin * 2 * channels, *convolved = k.convolved + p.begin * channels;
-    float *delta = k.delta + p.begin * channels, *scanned = k.scanned + p.begin * channels;
+    float *projected = k.projected + p.begin * 2 * channels, *scanned = k.scanned + p.begin * channels;
     float *selected = k.selected + p.begin * size, *outputs = m->outputs + place * m->width;
     project(m, projected, 2 * channels, mixed(m, w, p), m->width, w->own.in, few ? 0 : w->columns.in,
             2 * channels, m->width, p.count, 0);
     memcpy(k.windows + p.begin / m->piece * window, k.window, window * sizeof(float));
-    causal_convolution_forward(
-        projected, w->columns.convolution, w->own.convolution_bias, tokens_of(m, p), convolved, k.window,
-        0, 2 * channels, 1, p.count, channels, m->taps, 1, 1, scan_parts(m), m->threads
-    );
-    project(m, selected, size, convolved, channels, w->own.x, few ? 0 : w->columns.x, size, channels, p.count, 0);
-    project(m, delta, channels, selected, size, w->own.delta, w->columns.delta, channels, m->rank, p.count, 0);
+    convolve(m, w, k, p, k.window);
+    project(m, selected, size, w->convolved, channels, w->own.x, few ? 0 : w->columns.x, size, channels, p.count, 0);
+    size_steps(m, w, k, p);
     selective_scan_forward(
-        convolved, delta, w->columns.transition, selected + m->rank, selected + m->rank + m->states,
+        w->convolved, w->delta, w->columns.transition, selected + m->rank, selected + m->rank + m->states,
         w->own.skip, projected + channels, w->own.delta_bias, tokens_of(m, p), scanned, k.state,
         k.starts + p.begin / SCAN_CHUNK * m->states * channels,
         0, channels, 0, channels, 0, 2 * channels, 0, size, 0, 0, size, 0,
@@ -284,6 +298,14 @@ static void gather_selected(const layer *m, const workspace *w, int64_t tokens) 
     }
 }
 
+/* Compute again what the forward pass did not keep. */
+static void restore(const layer *m, const workspace *w, row_kept k, piece p) {
+    int64_t window = (m->taps - 1) * m->channels;
+    memcpy(w->window, k.windows + p.begin / m->piece * window, window * sizeof(float));
+    convolve(m, w, k, p, w->window);
+    size_steps(m, w, k, p);
+}
+
 /* Through the last projection and the scan. */
 static void backward_scan(const layer *m, const workspace *w, row_kept k, piece p) {
     int64_t channels = m->channels, size = selected_size(m);
@@ -292,7 +314,7 @@ static void backward_scan(const layer *m, const workspace *w, row_kept k, piece 
     add_outer(m, w->grads.out, grad, m->width, m->width, k.scanned + p.begin * channels, channels, channels, p.count);
     pass_back(m, w->grad_scanned, channels, grad, m->width, w->own.out, m->width, channels, p.count, 0);
     selective_scan_backward(
-        k.convolved + p.begin * channels, k.delta + p.begin * channels, w->columns.transition,
+        w->convolved, w->delta, w->columns.transition,
         selected + m->rank, selected + m->rank + m->states, w->own.skip, projected + channels,
         w->own.delta_bias, tokens_of(m, p), k.starts + p.begin / SCAN_CHUNK * m->states * channels,
         w->grad_scanned, w->grad_convolved, w->grad_delta, w->sums.transition, w->grad_write, w->grad_read,
@@ -310,7 +332,7 @@ static void backward_steering(const layer *m, const workspace *w, row_kept k, pi
     pass_back(m, w->grad_selected, size, w->grad_delta, channels, w->own.delta, channels, m->rank, p.count, 0);
     add_outer(m, w->sums.delta, selected, size, m->rank, w->grad_delta, channels, channels, p.count);
     pass_back(m, w->grad_convolved, channels, w->grad_selected, size, w->own.x, size, channels, p.count, 1);
-    add_outer(m, w->grads.x, w->grad_selected, size, size, k.convolved + p.begin * channels, channels, channels, p.count);
+    add_outer(m, w->grads.x, w->grad_selected, size, size, w->convolved, channels, channels, p.count);
 }
 
 static void backward_convolution(const layer *m, const workspace *w, row_kept k, piece p) {
@@ -369,6 +391,7 @@ static void backward_rows(const void *arguments, int64_t part) {
         row_kept k = keep_row(m, row);
         for (int64_t number = pieces_of(m) - 1; number >= 0; number--) {
             piece p = piece_at(m, row, number);
+            restore(m, &w, k, p);
             backward_scan(m, &w, k, p);
             backward_steering(m, &w, k, p);
             backward_convolution(m, &w, k, p);
