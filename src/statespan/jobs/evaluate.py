@@ -15,7 +15,8 @@ from statespan.errors import RunDirectoryError
 from statespan.evaluation.attentions import attending, make_attention
 from statespan.evaluation.language_model import LanguageModel, load_language_model
 from statespan.jobs.evaluate_config import EvaluateConfig, evaluate_config
-from statespan.jobs.evaluate_suites import SUITES, Bench, Cell, cell_of, plan_cells, prepare_bench
+from statespan.jobs.evaluate_plan import cell_of, plan_cells, prepare_bench
+from statespan.jobs.evaluate_suites import SUITES, Bench, Cell
 from statespan.jobs.measurement import finished_records
 from statespan.jobs.probe_stages import Progress, use_threads
 from statespan.pretrained import accelerate

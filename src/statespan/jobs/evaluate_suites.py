@@ -1,4 +1,4 @@
-"""The suites of an evaluation: which cells each has, and how one is run."""
+"""The suites of an evaluation: which tasks each has, and how a cell of it is run."""
 
 from __future__ import annotations
 
@@ -8,35 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from statespan.errors import ConfigError, UnknownNameError
+from statespan.errors import ConfigError
 from statespan.evaluation.attentions import Exchangeable
 from statespan.evaluation.generation import evaluate_ruler
 from statespan.evaluation.harness import evaluate_harness, harness_tasks
 from statespan.evaluation.language_model import LanguageModel
 from statespan.evaluation.lists import LISTS, evaluate_lists
-from statespan.evaluation.perplexity import check_text, evaluate_perplexity
-from statespan.evaluation.prose import Document, read_documents
+from statespan.evaluation.perplexity import evaluate_perplexity
+from statespan.evaluation.prose import Document
 from statespan.evaluation.ruler import (
     RULER_TASKS,
     Haystack,
-    default_haystack,
-    essay_haystack,
     ruler_samples,
 )
 from statespan.evaluation.synthetic import RECALL_TASKS, evaluate_recall
 from statespan.jobs.evaluate_config import EvaluateConfig
-from statespan.records import (
-    EvaluationRecord,
-    HarnessRecord,
-    PerplexityRecord,
-    PredictionRecord,
-    RecallRecord,
-    Record,
-    RulerRecord,
-)
+from statespan.records import EvaluationRecord
 from statespan.registry import Registry
 
-__all__ = ["SUITES", "Bench", "Cell", "Suite", "cell_of", "plan_cells", "prepare_bench"]
+__all__ = ["SUITES", "Bench", "Cell", "Suite"]
 
 
 @final
@@ -78,9 +68,10 @@ class Bench:
 class Suite(ABC):
     """A group of measurements with a name."""
 
-    @abstractmethod
     def tasks(self, config: EvaluateConfig) -> Sequence[str]:
         """Return all tasks it knows, in order; one empty name if it has none."""
+        del config
+        return [""]
 
     def chosen(self, config: EvaluateConfig) -> list[str]:
         """Return the tasks that a config asks for."""
@@ -104,10 +95,6 @@ SUITES: Registry[Suite] = Registry("suite", "suites")
 @final
 class PerplexitySuite(Suite):
     """Perplexity by length, and by position in it."""
-
-    def tasks(self, config: EvaluateConfig) -> Sequence[str]:
-        del config
-        return [""]
 
     def run(
         self, bench: Bench, cell: Cell, on_step: Callable[[int], None]
@@ -188,10 +175,6 @@ class RecallSuite(Suite):
 class ListSuite(Suite):
     """Lists of keys and values in text."""
 
-    def tasks(self, config: EvaluateConfig) -> Sequence[str]:
-        del config
-        return [""]
-
     def run(
         self, bench: Bench, cell: Cell, on_step: Callable[[int], None]
     ) -> Sequence[EvaluationRecord]:
@@ -253,65 +236,3 @@ SUITES.add("ruler", RulerSuite())
 SUITES.add("recall", RecallSuite())
 SUITES.add(LISTS, ListSuite())
 SUITES.add("harness", HarnessSuite())
-
-
-def plan_cells(config: EvaluateConfig) -> list[Cell]:
-    """Return the cells of an evaluation, in the order in which they run.
-
-    Raises:
-        UnknownNameError: a suite or a task that there is not; near names are in the message.
-        ConfigError: the suite harness without a task of its own.
-        MissingExtraError: the suite harness without lm_eval.
-    """
-    suites = {name: SUITES.get(name) for name in config.suite}
-    known = [task for suite in suites.values() for task in suite.tasks(config) if task]
-    for task in config.tasks or ():
-        if task not in known:
-            raise UnknownNameError("task", task, known)
-    return [
-        Cell(name, attention, task, length)
-        for name, suite in suites.items()
-        for length in suite.lengths(config)
-        for task in suite.chosen(config)
-        for attention in config.attention
-    ]
-
-
-def cell_of(record: Record) -> Cell | None:
-    """Return the cell that a record is of, None if it is of none."""
-    match record:
-        case PerplexityRecord():
-            return Cell("perplexity", record.attention, "", record.length)
-        case RulerRecord() | PredictionRecord():
-            return Cell("ruler", record.attention, record.task, record.length)
-        case RecallRecord():
-            if record.task == LISTS:
-                return Cell(LISTS, record.attention, "", record.length)
-            return Cell("recall", record.attention, record.task, record.length)
-        case HarnessRecord():
-            return Cell("harness", record.attention, record.task, 0)
-    return None
-
-
-def prepare_bench(
-    config: EvaluateConfig,
-    model: LanguageModel,
-    attentions: Mapping[str, Exchangeable],
-    path: Path,
-    cells: Sequence[Cell],
-) -> Bench:
-    """Return what the cells need, once it is known that each has text and room enough.
-
-    Raises:
-        InputError: no text, or text that is not UTF-8.
-        LengthError: text that is shorter than the longest length, or a length without room.
-    """
-    text = None if config.text is None else Path(config.text)
-    documents = read_documents(text)
-    essays = config.essays
-    haystack = default_haystack() if essays is None else essay_haystack(Path(essays))
-    if any(cell.suite == "perplexity" for cell in cells):
-        check_text(model, documents, max(config.lengths))
-    for task, length in {(c.task, c.length): None for c in cells if c.suite == "ruler"}:
-        ruler_samples(task, model.tokenizer, length, 1, seed=config.seed, haystack=haystack)
-    return Bench(config, model, attentions, documents, haystack, path / "samples")

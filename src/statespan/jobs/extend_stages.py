@@ -16,7 +16,7 @@ from statespan.evaluation.language_model import LanguageModel, load_language_mod
 from statespan.evaluation.perplexity import check_text
 from statespan.evaluation.prose import read_documents
 from statespan.jobs.evaluate import evaluate
-from statespan.jobs.evaluate_suites import plan_cells
+from statespan.jobs.evaluate_plan import plan_cells
 from statespan.jobs.extend_config import (
     ExtendConfig,
     complete,

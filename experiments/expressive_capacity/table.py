@@ -1,0 +1,208 @@
+"""Write `results/README.md`: what the finished cells reached, beside the published figures.
+
+python experiments/expressive_capacity/table.py
+
+It reads the records under `results/` alone. A cell of a table has the percent of test words with
+the exact set of next symbols at every position, bin by bin.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from statespan.records import (
+    BinRecord,
+    OutcomeRecord,
+    RunDirectory,
+    RunRecord,
+    read_bytes,
+    write_atomically,
+)
+from statespan.report.tables import percent
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+GROUPS = {
+    "Star-free languages": ("star_free", "star_free_more"),
+    "Languages that are not star-free": ("non_star_free", "positional"),
+    "Counter languages": ("counters",),
+}
+"""The sweeps of Mamba as published, by the groups of the paper's table."""
+COUNTERS = {
+    "published": ("counters",),
+    "more state": ("counters_state",),
+    "penalty": ("counters_penalty",),
+    "words twice as long": ("counters_longer",),
+    "gates begin at 1": ("counters_gates_at_one",),
+    "compiled, then trained": ("counters_compiled",),
+    "compiled, as they are": ("compiled",),
+}
+"""The sweeps that try to make counters generalize."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished cell."""
+
+    sweep: str
+    config: dict[str, Any]
+    head: RunRecord
+    bins: list[BinRecord]
+    seconds: float
+
+    @cached_property
+    def accuracies(self) -> list[float]:
+        """Bin by bin, in percent."""
+        return [record.accuracy for record in self.bins]
+
+    @property
+    def rank(self) -> list[float]:
+        """What makes a run the better one: its furthest bin, then the one before."""
+        return self.accuracies[::-1]
+
+
+Choose: TypeAlias = Callable[[Run], bool]
+
+
+def read_runs() -> Iterator[Run]:
+    """Yield all finished cells."""
+    for path in sorted(RESULTS.glob("*/*/records.jsonl")):
+        directory = RunDirectory(path.parent)
+        records = directory.read_records("records.jsonl")
+        ends = directory.read_records("cell.jsonl")
+        yield Run(
+            path.parent.parent.name,
+            directory.config_table(),
+            next(r for r in records if isinstance(r, RunRecord)),
+            [r for r in records if isinstance(r, BinRecord)],
+            sum(r.seconds for r in ends if isinstance(r, OutcomeRecord)),
+        )
+
+
+def best(runs: Sequence[Run], choose: Choose) -> Run | None:
+    """Return the best of the runs that `choose` takes."""
+    return max(filter(choose, runs), key=lambda run: run.rank, default=None)
+
+
+def show(values: Sequence[float | None]) -> str:
+    """Return the percentages of all bins, as one cell."""
+    return " / ".join("–" if value is None else percent(value) for value in values)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def languages(runs: Sequence[Run], sweeps: Sequence[str]) -> list[str]:
+    """Return the languages of some sweeps, in the order of the alphabet."""
+    return sorted({run.head.language for run in runs if run.sweep in sweeps})
+
+
+def suite(runs: Sequence[Run], sweeps: Sequence[str]) -> str:
+    """Return Mamba with 1, 2 and 3 layers, beside the published figures."""
+    rows = []
+    for language in languages(runs, sweeps):
+        own = [run for run in runs if run.head.language == language and run.sweep in sweeps]
+        row = [language, show([record.published_transformer for record in own[0].bins])]
+        for layers in (1, 2, 3):
+            found = best(own, lambda r, n=layers: (r.head.model, r.head.layers) == ("mamba", n))
+            row += (
+                ["", ""]
+                if found is None
+                else [
+                    show([record.published for record in found.bins]),
+                    show(found.accuracies),
+                ]
+            )
+        rows.append(row)
+    titles = [f"{n} {what}" for n in (1, 2, 3) for what in ("published", "here")]
+    return table(["language", "transformer, published", *titles], rows)
+
+
+def others(runs: Sequence[Run], sweeps: Sequence[str]) -> str:
+    """Return the best of every architecture on languages that Mamba cannot hold."""
+    models = sorted({run.head.model for run in runs if run.sweep in sweeps} - {"mamba"})
+    rows = []
+    for language in languages(runs, sweeps):
+        own = [run for run in runs if run.head.language == language and run.sweep in sweeps]
+        found = [best(own, lambda r, m=model: r.head.model == m) for model in models]
+        rows.append([language, *("" if run is None else show(run.accuracies) for run in found)])
+    return table(["language", *models], rows)
+
+
+def counters(runs: Sequence[Run]) -> str:
+    """Return the best run of each way to make counters generalize."""
+    rows = []
+    for language in languages(runs, COUNTERS["published"]):
+        own = [run for run in runs if run.head.language == language]
+        found = [best(own, lambda r, s=sweeps: r.sweep in s) for sweeps in COUNTERS.values()]
+        rows.append([language, *("" if run is None else show(run.accuracies) for run in found)])
+    return table(["language", *COUNTERS], rows)
+
+
+def times(runs: Sequence[Run]) -> str:
+    """Return how many cells each sweep has, and how long they took."""
+    rows = []
+    for sweep in sorted({run.sweep for run in runs}):
+        seconds = [run.seconds for run in runs if run.sweep == sweep]
+        longest = f"{max(seconds) / 60:.1f}"
+        rows.append([sweep, str(len(seconds)), f"{sum(seconds) / 60:.1f}", longest])
+    whole = sum(run.seconds for run in runs) / 60
+    rows.append(["all", str(len(runs)), f"{whole:.1f}", ""])
+    return table(["sweep", "cells", "minutes of one core, in all", "longest cell"], rows)
+
+
+def flip_flop() -> str:
+    """Return when each language of flip-flop was first right throughout, by run."""
+    rows = []
+    for path in sorted(RESULTS.glob("flip-flop-*.jsonl")):
+        steps = [json.loads(line) for line in read_bytes(path).splitlines()]
+        first = [
+            next((str(row["step"]) for row in steps if row[key] == 100), "not reached")
+            for key in ("0.8", "0.98", "0.1")
+        ]
+        last = " / ".join(percent(steps[-1][key]) for key in ("0.8", "0.98", "0.1"))
+        rows.append([path.stem, *first, str(steps[-1]["step"]), last])
+    header = ["run", "FFL(0.8)", "FFL(0.98)", "FFL(0.1)", "steps in all", "in the end, %"]
+    return table(header, rows)
+
+
+def bounded_dyck() -> str:
+    """Return close accuracy by width, layers and rate."""
+    path = RESULTS / "bounded-dyck.jsonl"
+    found = [json.loads(line) for line in read_bytes(path).splitlines()] if path.exists() else []
+    rows = [
+        [
+            *(f"{row[key]:g}" for key in ("layers", "rate", "width")),
+            *(f"{row[key]:.4f}" for key in ("short", "long")),
+            "–" if row["published_long"] is None else f"{row['published_long']:.4f}",
+        ]
+        for row in sorted(found, key=lambda row: (row["layers"], row["rate"], row["width"]))
+    ]
+    header = ["layers", "rate", "width", "2–700", "702–1,400", "published, 701–1,400"]
+    return table(header, rows)
+
+
+def main() -> None:
+    runs = list(read_runs())
+    parts = ["# What was found", "Written by `table.py` from the records in this folder."]
+    for title, sweeps in GROUPS.items():
+        parts += [f"## {title}: Mamba with 1, 2 and 3 layers", suite(runs, sweeps)]
+        if title.startswith("Languages"):
+            parts += [f"## {title}: other architectures", others(runs, sweeps)]
+    parts += ["## What makes counters generalize: Mamba, the best of each way", counters(runs)]
+    parts += ["## Flip-flop, 512 symbols: steps to 100 %", flip_flop()]
+    parts += ["## Dyck(8, 10): close accuracy", bounded_dyck()]
+    parts += ["## Time", times(runs)]
+    write_atomically(RESULTS / "README.md", ("\n\n".join(parts) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
