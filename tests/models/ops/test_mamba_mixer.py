@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from statespan.errors import InputError
-from statespan.models.ops import mamba_mixer
+from statespan.models.ops import mamba_mixer, mamba_mixer_kernel
+from statespan.models.ops.mamba_mixer_kernel import HUGE_PAGE
 from statespan.models.ops.reference import reference_causal_convolution, reference_selective_scan
 from statespan.native import kernel_level, torch_only
 from tests.models.ops.operations import Arguments, draw_from
@@ -209,12 +210,22 @@ def test_what_does_not_fit_is_named() -> None:
         unwrap(mamba_mixer)(**arguments | {"hidden": torch.zeros(3, 3, 10, dtype=torch.long)})
 
 
-def test_what_many_tokens_keep_is_asked_for_in_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Page by page, the system would take a fifth of a training step's time."""
-    asked: list[torch.Size] = []
-    kernel = "statespan.models.ops.mamba_mixer_kernel.ask_for_huge_pages"
-    monkeypatch.setattr(kernel, lambda room: asked.append(room.shape))
-    run("kernel", leaves_of(make(70)))
-    over_time = 70 * (3 * CHANNELS + RANK + 2 * STATE)
-    by_piece = CHANNELS * (2 * (WINDOW - 1) + 3 * STATE)
-    assert asked == [(BATCH, over_time + by_piece)]
+def test_what_many_tokens_keep_lies_in_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Tensor] = []
+    monkeypatch.setattr(mamba_mixer_kernel, "ask_for_huge_pages", asked.append)
+    hidden = torch.zeros(BATCH, 1)
+    room = mamba_mixer_kernel._make_room(hidden, HUGE_PAGE // 4)
+    assert room.shape == (BATCH, HUGE_PAGE // 4)
+    assert room.is_contiguous()
+    assert room.data_ptr() % HUGE_PAGE == 0
+    assert [each.data_ptr() for each in asked] == [room.untyped_storage().data_ptr()]
+    assert mamba_mixer_kernel._make_room(hidden, HUGE_PAGE // 4 // BATCH).shape[0] == BATCH
+    assert len(asked) == 1
+
+
+def test_gradients_are_the_same_from_a_huge_page() -> None:
+    leaves = leaves_of(make(1_700))
+    assert 1_700 * BATCH * 3 * CHANNELS * 4 > HUGE_PAGE
+    every = list(leaves.values())
+    by_kernel, by_torch = (everything(run(means, leaves), every) for means in ("kernel", "torch"))
+    assert_near(by_kernel, by_torch)
