@@ -223,9 +223,12 @@ def test_what_many_tokens_keep_lies_in_huge_pages(monkeypatch: pytest.MonkeyPatc
     assert len(asked) == 1
 
 
-def test_gradients_are_the_same_from_a_huge_page() -> None:
-    leaves = leaves_of(make(1_700))
-    assert 1_700 * BATCH * 3 * CHANNELS * 4 > HUGE_PAGE
+def test_gradients_are_right_from_a_huge_page() -> None:
+    length, leaves = 1_700, leaves_of(make(1_700))
+    assert length * BATCH * 3 * CHANNELS * 4 > HUGE_PAGE
     every = list(leaves.values())
-    by_kernel, by_torch = (everything(run(means, leaves), every) for means in ("kernel", "torch"))
-    assert_near(by_kernel, by_torch)
+    double = {name: tensor.double() for name, tensor in leaves.items()}
+    limit = 8 * torch.finfo(torch.float32).eps * (1 + length) ** 0.5
+    assert_near(
+        everything(run("kernel", leaves), every), everything(run("torch", double), every), limit
+    )
