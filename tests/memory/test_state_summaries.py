@@ -11,20 +11,21 @@ from torch import Tensor
 from statespan.memory import RECALL, SpanState
 from statespan.memory.rules.top_k import largest
 from statespan.memory.state_summaries import SummaryStore
-from statespan.memory.summary_codes import GROUP, code, room_for_codes, search
+from statespan.memory.summary_codes import GROUP, Codes, code, room_for_codes, search
 from statespan.native import kernel_level, torch_only
 from tests.memory.attentions import draw, span
 
 pytestmark = pytest.mark.skipif(kernel_level() is None, reason="there are no compiled kernels")
 
 
-def coded(summaries: Tensor) -> tuple[Tensor, Tensor]:
-    """Return codes and steps, written over what is not a number."""
-    codes, steps = room_for_codes(summaries)
-    codes.fill_(-1)
-    steps.fill_(torch.nan)
-    code(summaries, codes, steps, first=0, end=summaries.shape[2])
-    return codes, steps
+def coded(summaries: Tensor) -> Codes:
+    """Return codes, written over what is not a number."""
+    codes = room_for_codes(summaries)
+    codes.upper.fill_(255)
+    codes.lower.fill_(255)
+    codes.steps.fill_(torch.nan)
+    code(summaries, codes, first=0, end=summaries.shape[2])
+    return codes
 
 
 def found_by_codes(
@@ -32,7 +33,7 @@ def found_by_codes(
 ) -> Tensor | None:
     """Return the chosen blocks of each decision as a mask."""
     index = search(
-        query, summaries, *coded(summaries), torch.tensor(ends), keep_first=begin, top_k=top_k
+        query, summaries, coded(summaries), torch.tensor(ends), keep_first=begin, top_k=top_k
     )
     if index is None:
         return None
@@ -53,7 +54,7 @@ def expected(query: Tensor, summaries: Tensor, begin: int, ends: list[int], top_
 @settings(max_examples=40)
 @given(data=st.data())
 def test_the_largest_products_are_found(data: st.DataObject) -> None:
-    blocks = data.draw(st.integers(2, 3 * GROUP))
+    blocks = data.draw(st.integers(2, 2 * GROUP))
     begin = data.draw(st.integers(0, blocks - 1))
     ends = data.draw(st.lists(st.integers(0, blocks), min_size=1, max_size=9))
     top_k = data.draw(st.integers(0, 20))
@@ -118,16 +119,45 @@ def test_bounds_hold_where_one_number_of_a_group_is_far_larger() -> None:
     assert torch.equal(found, expected(query, summaries, 0, [1_000] * 40, 9))
 
 
-def test_bounds_hold_where_weights_are_rounded_to_nothing() -> None:
-    # Of 2,048 weights, the smaller half is rounded to 0, which the block at 7 is made of.
-    query = torch.tensor([0.9, 1.1]).repeat_interleave(1_024).expand(1, 1, 1, 2_048)
-    summaries = torch.zeros(1, 1, 20, 2_048)
-    summaries[:, :, :, 1_024:] = 25
-    summaries[:, :, 3, 1_024:] = 31
-    summaries[:, :, 7, :1_024], summaries[:, :, 7, 1_024:] = 31, 0
-    found = found_by_codes(query, summaries, 0, [20], 2)
+def found_beside(query: Tensor, usual: Tensor, special: Tensor) -> list[int]:
+    """Return the two blocks found of 40: at 0 and 1 the ends of all codes, at 7 a special one."""
+    summaries = usual.expand(1, 1, 40, -1).clone()
+    summaries[:, :, 0], summaries[:, :, 1], summaries[:, :, 7] = 0, 255, special
+    found = found_by_codes(query.expand(1, 1, 1, -1), summaries, 0, [40], 2)
     assert found is not None
-    assert found.nonzero()[:, -1].tolist() == [3, 7]
+    blocks: list[int] = found.nonzero()[:, -1].tolist()
+    return blocks
+
+
+def test_bounds_hold_where_weights_are_rounded_to_nothing() -> None:
+    # Beside the first weight, the others are rounded to 0, of which the special block is made.
+    large = torch.arange(64) == 0
+    query, special = torch.where(large, 1.0, 0.0035), torch.where(large, 0.0, 255.0)
+    assert found_beside(query, 40.0 * large, special) == [1, 7]
+
+
+def test_bounds_hold_where_all_codes_are_rounded_down() -> None:
+    usual = torch.where(torch.arange(64) < 16, 112.0, 96.2)
+    assert found_beside(torch.ones(64), usual, torch.full((64,), 100.45)) == [1, 7]
+
+
+def test_bounds_hold_where_the_lowest_bits_of_all_sums_are_cut_off() -> None:
+    # A dimension of each run has a weight, so that each sum of a run loses all that it can.
+    large = torch.arange(64) % 16 == 0
+    usual = torch.where(torch.arange(64) == 0, 32.0, 16.4) * large
+    assert found_beside(torch.where(large, 1.0, 1e-6), usual, 20.45 * large) == [1, 7]
+
+
+def test_lower_bits_tell_apart_what_upper_bits_do_not() -> None:
+    # All but two blocks have the same upper bits, and half of those the largest lower ones.
+    summaries = torch.full((1, 2, 2_000, 100), 200.0)
+    summaries[:, :, 5], summaries[:, :, 6] = 0, 255
+    summaries[:, :, 1_500:] = 206
+    summaries[:, 1, 1_300, 99] = 300
+    found = found_by_codes(torch.ones(1, 2, 1, 100), summaries, 0, [2_000], 4)
+    assert found is not None
+    assert found[0, 0, 0].nonzero()[:, -1].tolist() == [6, 1_500, 1_501, 1_502]
+    assert found[0, 1, 0].nonzero()[:, -1].tolist() == [6, 1_500, 1_501, 1_502]
 
 
 def test_codes_of_blocks_that_are_written_again_are_written_again() -> None:

@@ -96,15 +96,15 @@ def _searched(
     top_k = min(selector.top_k, past[-1] - kept)
     batch, _, decisions, _ = queries.shape
     index = torch.empty(batch, deciders, decisions, kept + top_k, dtype=torch.int32)
-    codes, steps = room_for_codes(summaries)
-    code(summaries, codes, steps, first=0, end=summaries.shape[2])
+    codes = room_for_codes(summaries)
+    code(summaries, codes, first=0, end=summaries.shape[2])
     row = batch * deciders * (summaries.shape[3] + kept + top_k) * summaries.element_size()
     number = max(piece_bytes(row * decisions, queries.device) // row, 1)
     for begin in range(0, decisions, number):
         here = slice(begin, begin + number)
         asking = selector.asking(queries[:, :, here], summaries, deciders=deciders)
         ends = torch.tensor(past[here])
-        found = search(asking, summaries, codes, steps, ends, keep_first=kept, top_k=top_k)
+        found = search(asking, summaries, codes, ends, keep_first=kept, top_k=top_k)
         if found is None:
             return None
         index[:, :, here] = found

@@ -12,6 +12,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from statespan.memory.huge_pages import ask_for_huge_pages
+from statespan.native import call, is_native
 
 __all__ = [
     "Count",
@@ -173,8 +174,7 @@ class RowBuffer:
         shape = (places.numel(), size * width)
         if self._found is None or self._found.shape != shape:
             self._found = self._room(shape, self.data.dtype, self.data.device)
-        source = self.data.view(-1, size * width)
-        torch.index_select(source, 0, places.flatten(), out=self._found)
+        gather(self.data.view(-1, size * width), places.flatten(), self._found)
         return self._found.view(*places.shape[:3], -1, width)
 
     def select(self, rows: Int[Tensor, " chosen"], end: Count) -> None:
@@ -214,6 +214,19 @@ class RowBuffer:
         buffer = cls(rows, heads, width, dtype=data.dtype, device=data.device)
         buffer.data, buffer.start = data, start
         return buffer
+
+
+def gather(
+    source: Shaped[Tensor, "group size"],
+    places: Int[Tensor, " chosen"],
+    found: Shaped[Tensor, "chosen size"],
+) -> None:
+    """Copy groups, none of which has gaps, into `found`."""
+    if source.device.type == "cpu" and is_native():
+        size = source.shape[1] * source.element_size()
+        call("block_gather", source, places, found, len(places), size)
+    else:
+        torch.index_select(source, 0, places, out=found)
 
 
 def pick(

@@ -35,7 +35,7 @@ class SummaryStore:
         self._deciders = deciders
         self._all = RowBuffer(rows, heads, width, dtype=like.dtype, device=like.device)
         self._searches = can_search(like, rule, deciders=deciders)
-        self._codes, self._steps = room_for_codes(self._all.data)
+        self._codes = room_for_codes(self._all.data)
         self._coded = 0  # blocks
 
     def write(self, first: Count, summaries: Float[Tensor, "row summary_head block width"]) -> None:
@@ -63,7 +63,6 @@ class SummaryStore:
             selector.asking(query, room, deciders=self._deciders),
             room,
             self._codes,
-            self._steps,
             torch.tensor([past]),
             keep_first=kept,
             top_k=min(selector.top_k, past - kept),
@@ -73,19 +72,18 @@ class SummaryStore:
     def select(self, rows: Int[Tensor, " chosen"], end: Count) -> None:
         """Keep some rows, in the order given, with their blocks before `end`."""
         self._all.select(rows, end)
-        rows = rows.to(self._codes.device)
-        self._codes, self._steps = self._codes[rows], self._steps[rows]
+        self._codes = self._codes.select(rows.to(self._codes.upper.device))
 
     def buffers(self) -> list[RowBuffer]:
         """Return all that takes memory."""
-        return [self._all, RowBuffer.over(self._codes), RowBuffer.over(self._steps)]
+        return [self._all, *map(RowBuffer.over, self._codes.tensors)]
 
     def _code(self, end: int) -> None:
         """Give codes to the blocks before `end` that have none."""
         room = self._all.data
-        if self._codes.shape[2] * GROUP < room.shape[2]:
-            self._codes, self._steps = room_for_codes(room)
+        if self._codes.steps.shape[2] * GROUP < room.shape[2]:
+            self._codes = room_for_codes(room)
             self._coded = 0
         if self._coded < end:
-            code(room, self._codes, self._steps, first=self._coded // GROUP, end=end)
+            code(room, self._codes, first=self._coded // GROUP, end=end)
             self._coded = end

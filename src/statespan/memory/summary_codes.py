@@ -6,10 +6,11 @@ Axes: `row`; `summary_head`; `decider`, the heads that choose by themselves; `de
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import torch
-from jaxtyping import Float, Int, Int16
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from statespan.memory.huge_pages import ask_for_huge_pages
@@ -19,11 +20,11 @@ from statespan.native import call, is_native, num_threads
 
 __all__ = ["GROUP", "can_search", "code", "room_for_codes", "search"]
 
-GROUP: Final = 192
+GROUP: Final = 1024
 """Blocks that are coded together, as in kernels/codes.h."""
 
-WORDS: Final = GROUP // 3
-"""Numbers of 16 bits that hold the codes of a group in one dimension."""
+LINE: Final = 64
+"""Bytes of which the lower bits of a block take a whole number."""
 
 WIDEST: Final = 2048
 """The largest width: sums of products with codes have to fit 16 bits."""
@@ -41,27 +42,41 @@ def can_search(
     return fits and isinstance(rule, TopK) and is_native(summaries)
 
 
-def room_for_codes(
-    summaries: Float[Tensor, "row summary_head block width"],
-) -> tuple[
-    Int16[Tensor, "row summary_head group words"],
-    Float[Tensor, "row summary_head group two_widths"],
-]:
-    """Return tensors for the codes of all blocks and for the steps of their groups, to be written.
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """Codes of 8 bits for all blocks, and the least numbers and steps of their groups.
 
-    A group may lack blocks at its end.
+    The layout is that of kernels/codes.h. A group may lack blocks at its end.
     """
+
+    upper: UInt8[Tensor, "row summary_head group upper_bits"]
+    lower: UInt8[Tensor, "row summary_head room lower_bits"]
+    steps: Float[Tensor, "row summary_head group two_widths"]
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All that takes memory."""
+        return self.upper, self.lower, self.steps
+
+    def select(self, rows: Int[Tensor, " chosen"]) -> Codes:
+        """Return the codes of some rows."""
+        return Codes(*(tensor[rows] for tensor in self.tensors))
+
+
+def room_for_codes(summaries: Float[Tensor, "row summary_head block width"]) -> Codes:
+    """Return codes of all blocks, to be written."""
     rows, heads, blocks, width = summaries.shape
-    groups = -(-blocks // GROUP)
-    codes = torch.empty(rows, heads, groups, width * WORDS, dtype=torch.int16)
-    ask_for_huge_pages(codes)
-    return codes, summaries.new_empty(rows, heads, groups, 2 * width)
+    groups, of_block = -(-blocks // GROUP), -(-width // (2 * LINE)) * LINE
+    upper = torch.empty(rows, heads, groups, width * GROUP // 2, dtype=torch.uint8)
+    lower = torch.empty(rows, heads, blocks, of_block, dtype=torch.uint8)
+    for bits in (upper, lower):
+        ask_for_huge_pages(bits)
+    return Codes(upper, lower, summaries.new_empty(rows, heads, groups, 2 * width))
 
 
 def code(
     summaries: Float[Tensor, "row summary_head room width"],
-    codes: Int16[Tensor, "row summary_head group words"],
-    steps: Float[Tensor, "row summary_head group two_widths"],
+    codes: Codes,
     *,
     first: int,
     end: int,
@@ -74,16 +89,15 @@ def code(
     rows, heads, room, width = summaries.shape
     work = rows * heads * (end - first * GROUP) * width
     call(
-        "block_codes", summaries, codes, steps, rows * heads, width, room, codes.shape[2], first,
-        end, num_threads(work),
+        "block_codes", summaries, *codes.tensors, rows * heads, width, room, codes.upper.shape[2],
+        first, end, num_threads(work),
     )  # fmt: skip
 
 
 def search(
     asking: Float[Tensor, "row decider decision width"],
     summaries: Float[Tensor, "row summary_head room width"],
-    codes: Int16[Tensor, "row summary_head group words"],
-    steps: Float[Tensor, "row summary_head group two_widths"],
+    codes: Codes,
     ends: Int[Tensor, " decision"],
     *,
     keep_first: int,
@@ -102,8 +116,8 @@ def search(
     heads, room = summaries.shape[1:3]
     work = rows * deciders * int(ends.sum()) * width // CHEAPER
     call(
-        "block_search", asking.contiguous(), summaries, codes, steps, ends, index, failed, rows,
-        deciders, heads, decisions, width, room, codes.shape[2], keep_first, top_k,
+        "block_search", asking.contiguous(), summaries, *codes.tensors, ends, index, failed, rows,
+        deciders, heads, decisions, width, room, codes.upper.shape[2], keep_first, top_k,
         num_threads(work),
     )  # fmt: skip
     return None if int(failed) else index

@@ -11,7 +11,7 @@
 
 typedef struct {
     const float *summaries;
-    uint16_t *codes;
+    uint8_t *upper, *lower;
     float *steps;
     int64_t width, capacity, groups, first, end, number;
 } coding;
@@ -31,21 +31,22 @@ static void find_steps(const float *rows, int64_t count, int64_t width, float *l
     }
 }
 
-/* Put the codes of some dimensions into words; `rows` begins at the first of them, as do the others. */
+/* Write the codes of a group over zeros, of the dimensions from `j` on. */
 static void put_codes(
-    const float *rows, int64_t count, int64_t width, const float *least, const float *step, uint16_t *codes,
-    int64_t left
+    const float *rows, int64_t count, int64_t width, int64_t j, const float *steps, uint8_t *upper, uint8_t *lower
 ) {
-    lanes low = load(least, left), inverse = 1.0f / load(step, left);
-    for (int64_t w = 0; w < WORDS; w++) {
-        integers word = {0};
-        for (int64_t n = 0; n < PER_WORD; n++) {
-            int64_t block = n * WORDS + w < count ? n * WORDS + w : count - 1;
-            lanes code = nearest(clamp((load(rows + block * width, left) - low) * inverse, 0, HIGHEST));
-            word |= __builtin_convertvector(code, integers) << BITS * n;
+    int64_t left = width - j, half = (width + 1) / 2;
+    lanes low = load(steps + j, left), inverse = 1.0f / load(steps + width + j, left);
+    for (int64_t b = 0; b < GROUP; b++) {
+        int64_t block = b < count ? b : count - 1, segment = b / SEGMENT * width;
+        int64_t at = b % SEGMENT / (2 * UNIT) * UNIT + b % UNIT;
+        lanes code = nearest(clamp((load(rows + block * width + j, left) - low) * inverse, 0, HIGHEST));
+        for (int64_t lane = 0; lane < LANES && lane < left; lane++) {
+            int64_t dim = j + lane, whole = (int64_t)code[lane];
+            upper[(segment + dim) * (SEGMENT / 2) + at] |= (uint8_t)(whole >> 4 << b / UNIT % 2 * 4);
+            if (b >= count) continue;
+            lower[b * low_bytes(width) + dim % half] |= (uint8_t)((whole & HIGHEST_LOW) << dim / half * 4);
         }
-        for (int64_t lane = 0; lane < LANES && lane < left; lane++)
-            codes[lane * WORDS + w] = (uint16_t)word[lane];
     }
 }
 
@@ -53,19 +54,21 @@ static void code_task(const void *arguments, int64_t task) {
     const coding *c = arguments;
     int64_t head = task / c->number, group = c->first + task % c->number;
     int64_t begin = group * GROUP, count = c->end - begin < GROUP ? c->end - begin : GROUP;
+    int64_t at = head * c->groups + group, of_upper = c->width * (GROUP / 2), of_block = low_bytes(c->width);
     const float *rows = c->summaries + (head * c->capacity + begin) * c->width;
-    float *least = c->steps + (head * c->groups + group) * 2 * c->width, *step = least + c->width;
-    uint16_t *codes = c->codes + (head * c->groups + group) * c->width * WORDS;
-    find_steps(rows, count, c->width, least, step);
-    for (int64_t j = 0; j < c->width; j += LANES)
-        put_codes(rows + j, count, c->width, least + j, step + j, codes + j * WORDS, c->width - j);
+    float *steps = c->steps + at * 2 * c->width;
+    uint8_t *upper = c->upper + at * of_upper, *lower = c->lower + (head * c->capacity + begin) * of_block;
+    find_steps(rows, count, c->width, steps, steps + c->width);
+    memset(upper, 0, of_upper);
+    memset(lower, 0, count * of_block);
+    for (int64_t j = 0; j < c->width; j += LANES) put_codes(rows, count, c->width, j, steps, upper, lower);
 }
 
 void block_codes(
-    const float *summaries, uint16_t *codes, float *steps, int64_t heads, int64_t width, int64_t capacity,
-    int64_t groups, int64_t first, int64_t end, int64_t threads
+    const float *summaries, uint8_t *upper, uint8_t *lower, float *steps, int64_t heads, int64_t width,
+    int64_t capacity, int64_t groups, int64_t first, int64_t end, int64_t threads
 ) {
     int64_t number = (end + GROUP - 1) / GROUP - first;
-    coding c = {summaries, codes, steps, width, capacity, groups, first, end, number};
+    coding c = {summaries, upper, lower, steps, width, capacity, groups, first, end, number};
     run_tasks(code_task, &c, heads * number, threads);
 }

@@ -1,9 +1,11 @@
 /* The largest products of a query with summaries of blocks, without reading most of these.
  *
- * Codes beside the summaries (codes.h) bound each product from above. The blocks of the largest bounds,
- * `top_k` or a few more, are multiplied as floats, and then all whose bound is not below the least of
- * the `top_k` largest of those: what is found is the `top_k` largest products, the first of equal ones.
- * A dimension in which the query is 0 is not read.
+ * The upper bits of the codes beside the summaries (codes.h) bound each product from above. The blocks of
+ * the largest bounds, a few more than `top_k`, are multiplied as floats. Of the others, those whose bound is
+ * not below the least of the `top_k` largest products so far are bounded by the lower bits as well, and if
+ * they still are not below, multiplied: what is found is the `top_k` largest products, the first of equal
+ * ones. A dimension in which the query is 0 is not read. While the upper bits for one decision are read, what
+ * the next stage of the decision before it reads comes into the cache.
  *
  * A decision sees the blocks before its end: the first `kept` of them, and those found of the others.
  *
@@ -14,221 +16,231 @@
  */
 #include <stdlib.h>
 
-#include "codes.h"
+#include "code_bounds.h"
 #include "linear.h"
+#include "ranking.h"
 
-typedef uint16_t words __attribute__((vector_size(4 * LANES)));
+#define STAGES 4 /* of a decision */
+#define NEAR 12 /* rows that come into the first cache ahead of their turn */
+#define FEW_BLOCKS 1024 /* of fewer, all bounds are compared */
+#define LOWEST INT16_MIN /* which no sum is */
 
 typedef struct {
     const float *query, *summaries, *steps;
-    const uint16_t *codes;
+    const uint8_t *upper, *lower;
     const int64_t *ends;
     int32_t *index, *failed;
-    int64_t deciders, found, decisions, width, capacity, groups, kept, top_k, slices;
+    int64_t deciders, found, decisions, width, capacity, groups, kept, top_k, count, tasks;
 } search;
 
-/* What a task works in, and the summaries that it searches: `most` is what each product is at most,
- * `tops` the largest of those in each lane of each group. */
+/* A group in a decision: what its bounds are, and the least sum of the blocks of the first list. */
 typedef struct {
-    float *most, *tops, *sizes, *numbers;
-    int32_t *dims, *listed, *places;
-    uint16_t *weights;
-    int64_t head, begin, end, used;
+    scale by;
+    int16_t edge;
+} section;
+
+/* A decision at work: `sums` are those of the upper bits, LOWEST where a block is not searched, `tops` bounds
+ * among which the largest of all are, `weights` those of the lower bits of each section. */
+typedef struct {
+    const float *query;
+    int16_t *sums;
+    float *tops;
+    section *sections;
+    int8_t *weights;
+    int32_t *listed, *index;
+    int64_t head, begin, end, count;
+    ranking best;
+} decision;
+
+typedef struct {
+    decision each[STAGES];
+    reading query;
 } room;
 
-/* The largest numbers so far, in falling order. */
-typedef struct {
-    float *numbers;
-    int32_t *places;
-    int64_t count, most;
-} ranking;
+INLINE const float *summary_of(const search *s, const decision *d, int64_t place) {
+    return s->summaries + (d->head * s->capacity + place) * s->width;
+}
 
-static void rank(ranking *r, float number, int32_t place) {
-    int64_t at = r->count < r->most ? r->count++ : r->most - 1;
-    for (; at > 0 && number > r->numbers[at - 1]; at--) {
-        r->numbers[at] = r->numbers[at - 1];
-        r->places[at] = r->places[at - 1];
+/* Leave out the blocks of a part that are not searched. */
+static void cut_part(const decision *d, int64_t begin) {
+    for (int64_t i = begin; i < begin + PART; i++)
+        if (i < d->begin || i >= d->end) d->sums[i] = LOWEST;
+}
+
+/* Put the largest bound of each few blocks of a part into `tops`; return their number. */
+static int64_t put_tops(const decision *d, int64_t begin, scale by, float *tops) {
+    words most = words_at(d->sums + begin);
+    for (int64_t i = WORDS; i < PART; i += WORDS) {
+        words next = words_at(d->sums + begin + i), larger = next > most;
+        most = (next & larger) | (most & ~larger);
     }
-    r->numbers[at] = number;
-    r->places[at] = place;
-}
-
-/* Return the least of the largest numbers, minus infinity while they are not complete. */
-INLINE float least_of(const ranking *r) {
-    return r->count < r->most ? -INFINITY : r->numbers[r->most - 1];
-}
-
-/* Return the lanes of a mask as bits. */
-INLINE uint32_t bits_of(integers mask) {
-#if defined(__AVX512DQ__)
-    return _mm512_movepi32_mask((__m512i)mask);
-#else
-    uint32_t bits = 0;
-    for (int64_t lane = 0; lane < LANES; lane++) bits |= (uint32_t)(mask[lane] & 1) << lane;
-    return bits;
-#endif
-}
-
-INLINE const float *summary_of(const search *s, room m, int64_t place) {
-    return s->summaries + (m.head * s->capacity + place) * s->width;
-}
-
-INLINE void fetch(const float *row, int64_t width) {
-    for (int64_t j = 0; j < width; j += 16) __builtin_prefetch(row + j);
-}
-
-/* A product with a group is at most `base + unit * sum` for the sum of whole weights times codes. */
-typedef struct {
-    float base, unit;
-    int32_t lowest; /* sum that there can be */
-} scale;
-
-/* Put whole weights, one for each dimension that is read, into `weights`. */
-static scale weigh(const search *s, room m, const float *query, const float *least) {
-    const float *step = least + s->width;
-    lanes size = {0}, base = {0}, lowest = {0}, zero = {0};
-    for (int64_t j = 0; j < s->width; j += LANES)
-        size += absolute(load(query + j, s->width - j) * load(step + j, s->width - j));
-    /* The sum of all weights is such that every sum of products with codes fits 16 bits. */
-    float all = total(size), limit = (float)(UINT16_MAX / HIGHEST - m.used / 2);
-    float unit = all / limit, inverse = isfinite(limit / all) ? limit / all : 0;
-    float rounding = 0x1p-22f * (s->width + 16), middle = 0.5f * HIGHEST;
-    for (int64_t j = 0; j < s->width; j += LANES) {
-        int64_t left = s->width - j;
-        lanes q = load(query + j, left), first = load(least + j, left), by = load(step + j, left);
-        lanes weight = q * by, whole = nearest(weight * inverse), rest = weight - unit * whole;
-        store(m.sizes + j, whole, left);
-        lowest += choose(whole < zero, whole, zero);
-        base += q * first + middle * (rest + absolute(rest)) + 0.5f * absolute(weight);
-        base += rounding * absolute(q) * (absolute(first) + HIGHEST * by);
-    }
-    for (int64_t i = 0; i < m.used; i++) m.weights[i] = (uint16_t)(int32_t)m.sizes[m.dims[i]];
-    return (scale){total(base) + FLT_MIN, unit, HIGHEST * (int32_t)total(lowest)};
-}
-
-/* Put the sums of the products of whole weights with the codes into `sums`, less the lowest. */
-INLINE void add_codes(const search *s, room m, const uint16_t *codes, int32_t lowest, uint16_t sums[GROUP]) {
-    words zero = {0};
-    for (int64_t part = 0; part < WORDS; part += 2 * LANES) {
-        words start = zero - (uint16_t)lowest, each[PER_WORD] = {start, start, start};
-        for (int64_t i = 0; i < m.used; i++) {
-            const uint16_t *from = codes + m.dims[i] * WORDS + part;
-            words found, weight = zero + m.weights[i];
-            memcpy(&found, from, sizeof found);
-            __builtin_prefetch(from + s->width * WORDS);
-            each[0] += (found & HIGHEST) * weight;
-            each[1] += (found >> BITS & HIGHEST) * weight;
-            each[2] += (found >> 2 * BITS) * weight;
-        }
-        for (int64_t n = 0; n < PER_WORD; n++) memcpy(sums + n * WORDS + part, &each[n], sizeof each[n]);
-    }
-}
-
-/* Put what the products with a group are at most into `most`, and the largest of each lane into `top`. */
-static void bound_group(const search *s, room m, int64_t begin, scale by, const uint16_t sums[GROUP], float *top) {
-    float *most = m.most + begin, base = by.base + by.unit * by.lowest;
-    int64_t left = m.end - begin;
-    lanes largest = fill(-INFINITY);
-    for (int64_t i = 0; i < GROUP; i++) most[i] = base + by.unit * sums[i];
-    for (int64_t i = 0; i < m.begin - begin && i < GROUP; i++) most[i] = -INFINITY;
-    for (int64_t i = left; i < GROUP; i++) most[i] = -INFINITY;
-    for (int64_t i = 0; i < GROUP; i += LANES) {
-        lanes next = load(most + i, LANES);
-        largest = choose(next > largest, next, largest);
-    }
-    store(top, largest, LANES);
+    for (int64_t i = 0; i < WORDS; i++) tops[i] = most[i] == LOWEST ? -INFINITY : by.base + by.unit * most[i];
+    return WORDS;
 }
 
 /* Bound all products. Return whether all numbers are finite. */
-static int bound(const search *s, room m, const float *query) {
-    uint16_t sums[GROUP];
+static int bound(const search *s, decision *d, const reading *query) {
     float finite = 0;
-    for (int64_t begin = 0; begin < m.end; begin += GROUP) {
-        int64_t group = begin / GROUP, all = m.head * s->groups + group;
-        scale by = weigh(s, m, query, s->steps + all * 2 * s->width);
-        finite += 0 * (by.base + by.unit * UINT16_MAX);
-        add_codes(s, m, s->codes + all * s->width * WORDS, by.lowest, sums);
-        bound_group(s, m, begin, by, sums, m.tops + group * LANES);
+    int64_t size = 2 * low_bytes(s->width);
+    memset(d->weights, 0, (d->end + GROUP - 1) / GROUP * size);
+    for (int64_t begin = 0; begin < d->end; begin += GROUP) {
+        int64_t group = begin / GROUP, all = d->head * s->groups + group;
+        const uint8_t *upper = s->upper + all * s->width * (GROUP / 2);
+        const float *steps = s->steps + all * 2 * s->width;
+        fetch(steps + 2 * s->width, 2 * s->width);
+        scale by = d->sections[group].by = weigh(query, steps);
+        spread_weights(query, d->weights + group * size);
+        finite += 0 * (by.base + by.unit * INT16_MAX);
+        for (int64_t part = begin; part < begin + GROUP && part < d->end; part += PART) {
+            int64_t segment = (part - begin) / SEGMENT * s->width * SEGMENT, rest = part % SEGMENT;
+            add_upper_bits(query, upper + (segment + rest) / 2, d->sums + part);
+            if (part < d->begin || part + PART > d->end) cut_part(d, part);
+        }
     }
     return finite == 0;
 }
 
-/* Return a number that `wanted` of the bounds are not below, and few more. */
-static float bar(room m, int64_t wanted) {
-    ranking r = {m.numbers, m.places, 0, wanted};
-    for (int64_t i = 0; i < (m.end + GROUP - 1) / GROUP * LANES; i++)
-        if (m.tops[i] > least_of(&r)) rank(&r, m.tops[i], 0);
-    return least_of(&r);
+/* Return a number that the bounds of some more blocks than are wanted are not below. */
+static float find_edge(const decision *d) {
+    int64_t wanted = 3 * d->best.most / 2, count = 0;
+    int few = d->end < FEW_BLOCKS;
+    for (int64_t part = 0; part < d->end; part += PART) {
+        scale by = d->sections[part / GROUP].by;
+        if (!few) count += put_tops(d, part, by, d->tops + count);
+        for (int64_t i = part; few && i < part + PART; i++)
+            d->tops[count++] = d->sums[i] == LOWEST ? -INFINITY : by.base + by.unit * d->sums[i];
+    }
+    return bar(d->tops, count, wanted);
 }
 
-/* Rank the products of those whose bound is not below `edge`. */
-static void rank_products(const search *s, room m, const float *query, float edge, ranking *best) {
-    int64_t count = 0;
-    for (int64_t b = 0; b < m.end; b += LANES) {
-        uint32_t bits = bits_of(load(m.most + b, LANES) >= fill(edge));
-        for (; bits; bits &= bits - 1) {
-            int64_t place = b + __builtin_ctz(bits);
-            if (place < m.begin || place >= m.end) continue;
-            fetch(summary_of(s, m, place), s->width);
-            m.listed[count++] = (int32_t)place;
+/* List the blocks whose bounds are not below `low`, and a few more; of a second list, those of no first. */
+static void list(decision *d, float low, int first) {
+    d->count = 0;
+    for (int64_t begin = 0; begin < d->end; begin += GROUP) {
+        section *in = &d->sections[begin / GROUP];
+        int16_t least = sum_below(in->by, low), edge = first ? INT16_MAX : in->edge;
+        int64_t end = begin + GROUP < d->end ? begin + GROUP : d->end;
+        if (first) in->edge = least;
+        for (int64_t b = begin; b < end; b += WORDS) {
+            words next = words_at(d->sums + b), none = {0};
+            d->count += put_places(d->listed + d->count, (int32_t)b, (next >= none + least) & (next < none + edge));
         }
     }
-    best->count = 0;
-    for (int64_t i = 0; i < count; i++) {
-        float exact = row_product(query, summary_of(s, m, m.listed[i]), s->width);
-        if (exact > least_of(best) || best->count < best->most) rank(best, exact, m.listed[i]);
+}
+
+INLINE const uint8_t *lower_of(const search *s, const decision *d, int64_t place) {
+    return s->lower + (d->head * s->capacity + place) * low_bytes(s->width);
+}
+
+static void rank_products(const search *s, decision *d) {
+    for (int64_t i = 0; i < d->count; i++) {
+        if (i + 3 < d->count) fetch(summary_of(s, d, d->listed[i + 3]), s->width);
+        rank(&d->best, row_product(d->query, summary_of(s, d, d->listed[i]), s->width), d->listed[i]);
     }
 }
 
-static void search_decision(const search *s, room m, const float *query, int32_t *index) {
-    int64_t number = m.end - m.begin, wanted = number < s->top_k ? number : s->top_k;
-    for (int64_t k = 0; k < s->kept + s->top_k; k++) index[k] = k < m.begin ? (int32_t)k : -1;
-    if (wanted <= 0) return;
-    for (int64_t j = 0; j < s->width; j++)
-        if (query[j] != 0) m.dims[m.used++] = (int32_t)j;
-    if (!bound(s, m, query)) {
-        *s->failed = 1;
-        return;
-    }
-    ranking best = {m.numbers, m.places, 0, wanted};
-    rank_products(s, m, query, bar(m, wanted), &best);
-    rank_products(s, m, query, least_of(&best), &best);
-    for (int64_t k = 0; k < best.count; k++) index[m.begin + k] = m.places[k];
+/* The first stage: bound all products, and list the blocks of the largest bounds. */
+static void begin_decision(const search *s, decision *d, reading *query, int64_t at) {
+    int64_t row = at / s->decisions / s->deciders, decider = at / s->decisions % s->deciders;
+    int64_t end = s->ends[at % s->decisions], begin = s->kept < end ? s->kept : end;
+    d->query = s->query + at * s->width;
+    d->index = s->index + at * (s->kept + s->top_k);
+    d->head = row * s->found + decider * s->found / s->deciders;
+    d->begin = begin;
+    d->end = end;
+    d->count = d->best.count = 0;
+    d->best.most = end - begin < s->top_k ? end - begin : s->top_k;
+    if (d->best.most <= 0) d->end = 0;
+    read_query(query, d->query);
+    if (!bound(s, d, query)) *s->failed = 1;
+    list(d, find_edge(d), 1);
+    for (int64_t i = 0; i < d->count; i++) fetch(summary_of(s, d, d->listed[i]), s->width);
 }
 
-/* Some decisions of a head that decides. */
+/* The second: multiply these, and list the others that can be among the largest by their upper bits. */
+static void narrow_decision(const search *s, decision *d) {
+    rank_products(s, d);
+    list(d, least_of(&d->best), 0);
+    for (int64_t i = 0; i < d->count; i++) __builtin_prefetch(lower_of(s, d, d->listed[i]));
+}
+
+/* The third: keep those that can be by all bits. */
+static void sift_decision(const search *s, decision *d) {
+    int64_t listed = d->count, size = 2 * low_bytes(s->width);
+    float least = least_of(&d->best);
+    d->count = 0;
+    for (int64_t i = 0; i < listed; i++) {
+        if (i + NEAR < listed) __builtin_prefetch(lower_of(s, d, d->listed[i + NEAR]));
+        int64_t place = d->listed[i], group = place / GROUP;
+        scale by = d->sections[group].by;
+        float low = add_lower_bits(lower_of(s, d, place), d->weights + group * size, s->width);
+        float most = by.base + by.unit * d->sums[place] - by.unit_low * (by.most_low - low);
+        d->listed[d->count] = (int32_t)place;
+        d->count += most >= least; /* without a branch, which would be guessed wrongly now and then */
+    }
+    for (int64_t i = 0; i < d->count; i++) fetch(summary_of(s, d, d->listed[i]), s->width);
+}
+
+/* The last: multiply these as well. */
+static void end_decision(const search *s, decision *d) {
+    rank_products(s, d);
+    for (int64_t k = 0; k < s->kept + s->top_k; k++) d->index[k] = k < d->begin ? (int32_t)k : -1;
+    for (int64_t k = 0; k < d->best.count; k++) d->index[d->begin + k] = d->best.places[k];
+}
+
+static void *take_room(char **memory, int64_t size) {
+    void *taken = *memory;
+    *memory += round_up(size, UNIT);
+    return taken;
+}
+
+/* Put what a task works in into a stretch of memory, which may be null; return its size. */
+static int64_t make_room(const search *s, room *m, char *memory) {
+    int64_t most = round_up(s->capacity, GROUP), groups = most / GROUP, dims = round_up(s->width, RUN_DIMS);
+    char *end = memory;
+    for (decision *d = m->each; d < m->each + STAGES; d++) {
+        d->sums = take_room(&end, most * sizeof(int16_t));
+        d->tops = take_room(&end, (FEW_BLOCKS + most / PART * WORDS) * sizeof(float));
+        d->sections = take_room(&end, groups * sizeof(section));
+        d->weights = take_room(&end, groups * 2 * low_bytes(s->width));
+        d->listed = take_room(&end, (most + WORDS) * sizeof(int32_t));
+        d->best.numbers = take_room(&end, s->top_k * sizeof(float));
+        d->best.places = take_room(&end, s->top_k * sizeof(int32_t));
+    }
+    m->query.query = take_room(&end, dims * sizeof(float));
+    m->query.least = take_room(&end, dims * sizeof(float));
+    m->query.step = take_room(&end, dims * sizeof(float));
+    m->query.dims = take_room(&end, (dims + 1) * sizeof(int32_t));
+    m->query.weights = take_room(&end, dims);
+    m->query.width = s->width;
+    return end - memory;
+}
+
+/* Some decisions in a row. */
 static void search_task(const void *arguments, int64_t task) {
     const search *s = arguments;
-    int64_t head = task / s->slices, slice = task % s->slices;
-    int64_t row = head / s->deciders, decider = head % s->deciders;
-    int64_t groups = (s->capacity + GROUP - 1) / GROUP, most = groups * GROUP, tops = groups * LANES;
-    room m = {.head = row * s->found + decider * s->found / s->deciders};
-    m.most = malloc((2 * most + tops + 2 * s->top_k + 2 * s->width) * sizeof(float) + s->width * sizeof(uint16_t));
-    m.tops = m.most + most;
-    m.sizes = m.tops + tops;
-    m.numbers = m.sizes + s->width;
-    m.listed = (int32_t *)(m.numbers + s->top_k);
-    m.places = m.listed + most;
-    m.dims = m.places + s->top_k;
-    m.weights = (uint16_t *)(m.dims + s->width);
-    int64_t begin = s->decisions * slice / s->slices, end = s->decisions * (slice + 1) / s->slices;
-    for (int64_t d = begin; d < end; d++) {
-        int64_t at = head * s->decisions + d;
-        m.end = s->ends[d];
-        m.begin = s->kept < m.end ? s->kept : m.end;
-        search_decision(s, m, s->query + at * s->width, s->index + at * (s->kept + s->top_k));
+    room m;
+    char *memory = malloc(make_room(s, &m, 0));
+    make_room(s, &m, memory);
+    int64_t begin = s->count * task / s->tasks, end = s->count * (task + 1) / s->tasks;
+    for (int64_t at = begin; at < end + STAGES - 1; at++) {
+        if (at < end) begin_decision(s, &m.each[at % STAGES], &m.query, at);
+        if (at > begin && at <= end) narrow_decision(s, &m.each[(at - 1) % STAGES]);
+        if (at > begin + 1 && at <= end + 1) sift_decision(s, &m.each[(at - 2) % STAGES]);
+        if (at > begin + 2) end_decision(s, &m.each[(at - 3) % STAGES]);
     }
-    free(m.most);
+    free(memory);
 }
 
 void block_search(
-    const float *query, const float *summaries, const uint16_t *codes, const float *steps, const int64_t *ends,
-    int32_t *index, int32_t *failed, int64_t rows, int64_t deciders, int64_t found, int64_t decisions,
-    int64_t width, int64_t capacity, int64_t groups, int64_t kept, int64_t top_k, int64_t threads
+    const float *query, const float *summaries, const uint8_t *upper, const uint8_t *lower, const float *steps,
+    const int64_t *ends, int32_t *index, int32_t *failed, int64_t rows, int64_t deciders, int64_t found,
+    int64_t decisions, int64_t width, int64_t capacity, int64_t groups, int64_t kept, int64_t top_k, int64_t threads
 ) {
+    int64_t count = rows * deciders * decisions, tasks = threads > 1 ? 8 * threads : 1;
     search s = {
-        query, summaries, steps, codes, ends, index, failed, deciders, found, decisions, width, capacity, groups,
-        kept, top_k, decisions < 8 * threads ? decisions : 8 * threads,
+        query, summaries, steps, upper, lower, ends, index, failed, deciders, found, decisions, width, capacity,
+        groups, kept, top_k, count, tasks < count ? tasks : count,
     };
-    run_tasks(search_task, &s, rows * deciders * s.slices, threads);
+    run_tasks(search_task, &s, s.tasks, threads);
 }

@@ -77,6 +77,17 @@ INLINE float total(lanes value) {
 #endif
 }
 
+/* Return the largest of all lanes. */
+INLINE float highest(lanes value) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)value);
+#else
+    float most = value[0];
+    for (int lane = 1; lane < LANES; lane++) most = value[lane] > most ? value[lane] : most;
+    return most;
+#endif
+}
+
 INLINE lanes choose(integers mask, lanes yes, lanes no) {
     return (lanes)(((integers)yes & mask) | ((integers)no & ~mask));
 }
