@@ -38,7 +38,7 @@ COUNTERS = {
     "more state": ("counters_state",),
     "penalty": ("counters_penalty",),
     "words twice as long": ("counters_longer",),
-    "gates begin at 1": ("counters_gates_at_one",),
+    "gates begin at 1": ("counters_gates_at_one", "counters_gates_at_one_more"),
     "compiled, then trained": ("counters_compiled",),
     "compiled, as they are": ("compiled",),
 }
@@ -97,7 +97,7 @@ def show(values: Sequence[float | None]) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def languages(runs: Sequence[Run], sweeps: Sequence[str]) -> list[str]:
