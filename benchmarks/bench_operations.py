@@ -391,7 +391,7 @@ def length_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
     for length in (512, 2_048, 8_192, 32_768, 131_072):
         ids = torch.randint(0, VOCAB, (1, length), generator=generator)
         step = step_of(logits_of(ours), ours, ids)
-        repeat = max(repeats, min(20, 20_000 // length))
+        repeat = max(repeats, min(200, 200_000 // length))
         yield {
             "length": length,
             "microseconds_per_token": medians({"ours": step}, repeat, length)["ours"],
