@@ -1,13 +1,13 @@
 """Train on FFL(0.8), 512 symbols, and follow whole-sequence accuracy on FFL(0.8), (0.98), (0.1).
 
-python experiments/expressive_capacity/flip_flop.py [--layers 1] [--steps 20000] [--rate 1e-3]
+python experiments/expressive_capacity/flip_flop.py [--layers 1] [--rate 1e-3] [--fading spread]
 
-Prints a row every `--every` steps, and leaves them in `results/flip-flop-LAYERS-RATE.jsonl`; begun
-again, it goes on from its last checkpoint under `runs/`. It ends early where all three are at 100 %
-twice in a row. A sequence is right if the set of next symbols is at all 512 positions:
-after r the stored bit, elsewhere what may follow. The authors' model (1 layer, d_model 16, d_state
-16, batches of 32) had a learning rate of 1e-5, and first reached 100 % on FFL(0.8) after 103,000
-steps and on FFL(0.98) after 137,000.
+Prints a row every `--every` steps, and leaves them in `results/flip-flop-LAYERS-RATE-FADING.jsonl`;
+begun again, it goes on from its last checkpoint under `runs/`. It ends early where all three are at
+100 % twice in a row. A sequence is right if the set of next symbols is at all 512 positions: after
+r the stored bit, elsewhere what may follow. The authors' model (1 layer, d_model 16, d_state 16,
+batches of 32) had a learning rate of 1e-5, and first reached 100 % on FFL(0.8) after 103,000 steps
+and on FFL(0.98) after 137,000.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--fading", choices=["spread", "none"], default="spread")
     parser.add_argument("--every", type=int, default=250)
     parser.add_argument("--words", type=int, default=1000)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    name = f"flip-flop-{options.layers}-{options.rate:g}"
+    name = f"flip-flop-{options.layers}-{options.rate:g}-{options.fading}"
     folder, results = HERE / "runs" / name, HERE / "results" / f"{name}.jsonl"
     for place in (folder, results.parent):
         place.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def main() -> None:
         tests[ignore] = (sets.encode(language(ignore), words), sets.table())
 
     model = build_model(
-        MambaConfig(layers=options.layers, d_model=16),
+        MambaConfig(layers=options.layers, d_model=16, fading=options.fading),
         vocab_size=data.vocabulary.size,
         num_outputs=readout.num_outputs,
         generator=torch_stream(0, "initialization"),

@@ -61,6 +61,12 @@ class Run:
         return [record.accuracy for record in self.bins]
 
     @property
+    def name(self) -> str:
+        """What was trained, where it is not as published."""
+        at_one = self.config["model"].get("fading") == "none"
+        return f"{self.head.model}, gates begin at 1" if at_one else self.head.model
+
+    @property
     def rank(self) -> list[float]:
         """What makes a run the better one: its furthest bin, then the one before."""
         return self.accuracies[::-1]
@@ -112,7 +118,7 @@ def suite(runs: Sequence[Run], sweeps: Sequence[str]) -> str:
         own = [run for run in runs if run.head.language == language and run.sweep in sweeps]
         row = [language, show([record.published_transformer for record in own[0].bins])]
         for layers in (1, 2, 3):
-            found = best(own, lambda r, n=layers: (r.head.model, r.head.layers) == ("mamba", n))
+            found = best(own, lambda r, n=layers: (r.name, r.head.layers) == ("mamba", n))
             row += (
                 ["", ""]
                 if found is None
@@ -127,14 +133,15 @@ def suite(runs: Sequence[Run], sweeps: Sequence[str]) -> str:
 
 
 def others(runs: Sequence[Run], sweeps: Sequence[str]) -> str:
-    """Return the best of every architecture on languages that Mamba cannot hold."""
-    models = sorted({run.head.model for run in runs if run.sweep in sweeps} - {"mamba"})
+    """Return the best of every other architecture, on the languages that it was tried on."""
+    own = [run for run in runs if run.sweep in sweeps and run.name != "mamba"]
+    names = sorted({run.name for run in own})
     rows = []
-    for language in languages(runs, sweeps):
-        own = [run for run in runs if run.head.language == language and run.sweep in sweeps]
-        found = [best(own, lambda r, m=model: r.head.model == m) for model in models]
+    for language in languages(own, sweeps):
+        here = [run for run in own if run.head.language == language]
+        found = [best(here, lambda r, n=name: r.name == n) for name in names]
         rows.append([language, *("" if run is None else show(run.accuracies) for run in found)])
-    return table(["language", *models], rows)
+    return table(["language", *names], rows)
 
 
 def counters(runs: Sequence[Run]) -> str:
@@ -195,8 +202,8 @@ def main() -> None:
     parts = ["# What was found", "Written by `table.py` from the records in this folder."]
     for title, sweeps in GROUPS.items():
         parts += [f"## {title}: Mamba with 1, 2 and 3 layers", suite(runs, sweeps)]
-        if title.startswith("Languages"):
-            parts += [f"## {title}: other architectures", others(runs, sweeps)]
+        if any(run.sweep in sweeps and run.name != "mamba" for run in runs):
+            parts += [f"## {title}: what else was trained", others(runs, sweeps)]
     parts += ["## What makes counters generalize: Mamba, the best of each way", counters(runs)]
     parts += ["## Flip-flop, 512 symbols: steps to 100 %", flip_flop()]
     parts += ["## Dyck(8, 10): close accuracy", bounded_dyck()]

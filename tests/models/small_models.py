@@ -29,7 +29,7 @@ SIZES: dict[str, int] = {
 }
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "mamba": [{}, {"layers": 3, "d_model": 10, "d_state": 3, "dt_rank": 4}, {"fading": "none"}],
+    "mamba": [{}, {"layers": 3, "d_model": 10, "d_state": 3, "dt_rank": 4}],
     "s4d": [{"spectrum": "complex"}, {"spectrum": "real"}],
     "deltanet": [{"max_rate": 1}, {"max_rate": 2}],
     "gated-deltanet": [{"max_rate": 1}, {"max_rate": 2}],

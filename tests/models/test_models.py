@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from statespan.errors import ConfigError, LengthError, UnknownNameError
-from statespan.models import MODELS, ModelConfig, architecture
+from statespan.models import MODELS, ModelConfig, SequenceModel, architecture, build_model
 from statespan.models.deltaproduct import DeltaProductConfig
 from statespan.models.gla import GLAConfig
 from statespan.models.hybrid import HybridConfig
@@ -146,6 +147,24 @@ def test_transformers_opens_the_weights_and_gives_the_same_logits(
         expected, ours = theirs(tokens, use_cache=False).logits, model(tokens).logits
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     assert ours.std() > 0.01
+
+
+def test_without_fading_gates_begin_at_one_and_learn_to_be_less() -> None:
+    def begin(fading: Literal["spread", "none"]) -> SequenceModel:
+        config = MambaConfig(d_model=8, layers=1, d_state=3, fading=fading)
+        generator = torch.Generator().manual_seed(0)
+        return build_model(config, vocab_size=VOCAB, num_outputs=VOCAB, generator=generator)
+
+    model = begin("none")
+    (decay,) = (value for name, value in model.named_parameters() if name.endswith("A_log"))
+    assert torch.equal(torch.exp(-14 * decay.exp()), torch.ones_like(decay))
+    assert not torch.equal(torch.exp(-30 * decay.exp()), torch.ones_like(decay))
+    others = begin("spread").state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, others[name]) == (not name.endswith("A_log")), name
+    model(draw_tokens(12)).logits.square().sum().backward()
+    assert decay.grad is not None
+    assert (decay.grad != 0).any()
 
 
 @pytest.mark.parametrize(
