@@ -1,8 +1,9 @@
 """Train on FFL(0.8), 512 symbols, and follow whole-sequence accuracy on FFL(0.8), (0.98), (0.1).
 
-python experiments/expressive_capacity/flip_flop.py [--layers 1] [--rate 1e-3] [--fading spread]
+python experiments/expressive_capacity/flip_flop.py [--layers 1] [--rate 1e-3]
+    [--weight-decay 0.1] [--fading spread] [--steps 20000]
 
-Prints a row every `--every` steps, and leaves them in `results/flip-flop-LAYERS-RATE-FADING.jsonl`;
+Prints a row every `--every` steps, and leaves them in a file of `results/`;
 begun again, it goes on from its last checkpoint under `runs/`. It ends early where all three are at
 100 % twice in a row. A sequence is right if the set of next symbols is at all 512 positions: after
 r the stored bit, elsewhere what may follow. The authors' model (1 layer, d_model 16, d_state 16,
@@ -45,11 +46,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--fading", choices=["spread", "none"], default="spread")
+    parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--every", type=int, default=250)
     parser.add_argument("--words", type=int, default=1000)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    name = f"flip-flop-{options.layers}-{options.rate:g}-{options.fading}"
+    settings = (options.layers, f"{options.rate:g}", f"{options.weight_decay:g}", options.fading)
+    name = "-".join(map(str, ("flip-flop", *settings)))
     folder, results = HERE / "runs" / name, HERE / "results" / f"{name}.jsonl"
     for place in (folder, results.parent):
         place.mkdir(parents=True, exist_ok=True)
@@ -94,7 +97,7 @@ def main() -> None:
         TrainingConfig(
             steps=options.steps,
             learning_rate=options.rate,
-            weight_decay=0.1,
+            weight_decay=options.weight_decay,
             schedule="constant",
             report_every=options.every,
         ),
