@@ -33,16 +33,6 @@ GROUPS = {
     "Counter languages": ("counters",),
 }
 """The sweeps of Mamba as published, by the groups of the paper's table."""
-COUNTERS = {
-    "published": ("counters",),
-    "more state": ("counters_state",),
-    "penalty": ("counters_penalty",),
-    "words twice as long": ("counters_longer",),
-    "gates begin at 1": ("counters_gates_at_one", "counters_gates_at_one_more"),
-    "compiled, then trained": ("counters_compiled",),
-    "compiled, as they are": ("compiled",),
-}
-"""The sweeps that try to make counters generalize."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +134,33 @@ def others(runs: Sequence[Run], sweeps: Sequence[str]) -> str:
     return table(["language", *names], rows)
 
 
+def trained_on(run: Run, decays: bool) -> bool:
+    """Return whether compiled weights were trained on, with a weight decay or without."""
+    return (
+        run.sweep == "counters_compiled" and (run.config["training"]["weight_decay"] > 0) == decays
+    )
+
+
+COUNTERS: dict[str, Choose] = {
+    "published": lambda r: r.sweep == "counters",
+    "more state": lambda r: r.sweep == "counters_state",
+    "a penalty on fading": lambda r: r.sweep == "counters_penalty",
+    "words twice as long": lambda r: r.sweep == "counters_longer",
+    "gates begin at 1": lambda r: r.sweep.startswith("counters_gates_at_one"),
+    "compiled diagonal, trained": lambda r: r.head.model == "diagonal" and trained_on(r, False),
+    "the same, decaying": lambda r: r.head.model == "diagonal" and trained_on(r, True),
+    "compiled Mamba, trained": lambda r: r.head.model == "mamba" and trained_on(r, False),
+    "compiled Mamba, as it is": lambda r: r.sweep == "compiled",
+}
+"""What was tried to make counters generalize."""
+
+
 def counters(runs: Sequence[Run]) -> str:
     """Return the best run of each way to make counters generalize."""
     rows = []
-    for language in languages(runs, COUNTERS["published"]):
+    for language in languages(runs, ["counters_gates_at_one"]):
         own = [run for run in runs if run.head.language == language]
-        found = [best(own, lambda r, s=sweeps: r.sweep in s) for sweeps in COUNTERS.values()]
+        found = [best(own, choose) for choose in COUNTERS.values()]
         rows.append([language, *("" if run is None else show(run.accuracies) for run in found)])
     return table(["language", *COUNTERS], rows)
 
@@ -203,7 +214,9 @@ def main() -> None:
         parts += [f"## {title}: Mamba with 1, 2 and 3 layers", suite(runs, sweeps)]
         if any(run.sweep in sweeps and run.name != "mamba" for run in runs):
             parts += [f"## {title}: what else was trained", others(runs, sweeps)]
-    parts += ["## What makes counters generalize: Mamba, the best of each way", counters(runs)]
+    short = others(runs, ("positional_short",))
+    parts += ["## Trained on up to 50 symbols: those, up to 500, up to 600", short]
+    parts += ["## What makes counters generalize: the best of each way", counters(runs)]
     parts += ["## Flip-flop, 512 symbols: the best, and after how many steps", flip_flop()]
     parts += ["## Dyck(8, 10): close accuracy", bounded_dyck()]
     parts += ["## Time", times(runs)]
