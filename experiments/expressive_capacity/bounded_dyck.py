@@ -4,7 +4,7 @@ python experiments/expressive_capacity/bounded_dyck.py [--widths 20 40 60 80 100
     [--rates 1e-4 1e-3] [--tokens 6000000]
 
 As language models: cross-entropy of the next token. Each model leaves a row in
-`results/bounded-dyck.jsonl`: of the positions where a bracket is open, how often the share of the
+`curves/bounded-dyck.jsonl`: of the positions where a bracket is open, how often the share of the
 right closing one, in what the model gives to all closing ones, is above 0.8. That is the measure of
 the published figure ("close accuracy"). Stopped and begun again, it goes on from what is finished,
 and from the last checkpoint under `runs/`. The published runs had 15 to 20 epochs of 2,000,000
@@ -38,7 +38,7 @@ from statespan.training.examples import Example, batch_examples
 from statespan.training.loop import train_alone
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "bounded-dyck.jsonl"
+RESULTS = HERE / "curves" / "bounded-dyck.jsonl"
 LANGUAGE = statespan.language("bounded-dyck", brackets=8, depth=10)
 BINS = [(2, 700), (702, 1400)]
 BATCH = 10

@@ -3,7 +3,7 @@
 python experiments/expressive_capacity/flip_flop.py [--layers 1] [--rate 1e-3]
     [--weight-decay 0.1] [--fading spread] [--steps 20000]
 
-Prints a row every `--every` steps, and leaves them in a file of `results/`;
+Prints a row every `--every` steps, and leaves them in a file of `curves/`;
 begun again, it goes on from its last checkpoint under `runs/`. It ends early where all three are at
 100 % twice in a row. A sequence is right if the set of next symbols is at all 512 positions: after
 r the stored bit, elsewhere what may follow. The authors' model (1 layer, d_model 16, d_state 16,
@@ -53,7 +53,7 @@ def main() -> None:
     torch.set_num_threads(1)
     settings = (options.layers, f"{options.rate:g}", f"{options.weight_decay:g}", options.fading)
     name = "-".join(map(str, ("flip-flop", *settings)))
-    folder, results = HERE / "runs" / name, HERE / "results" / f"{name}.jsonl"
+    folder, results = HERE / "runs" / name, HERE / "curves" / f"{name}.jsonl"
     for place in (folder, results.parent):
         place.mkdir(parents=True, exist_ok=True)
     draw: Any = {"sampler": "published", "rng": Random(0)}

@@ -2,8 +2,8 @@
 
 python experiments/expressive_capacity/table.py
 
-It reads the records under `results/` alone. A cell of a table has the percent of test words with
-the exact set of next symbols at every position, bin by bin.
+It reads the records under `results/`, and what the two scripts left in `curves/`. A cell of a table
+has the percent of test words with the exact set of next symbols at every position, bin by bin.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from statespan.records import (
 from statespan.report.tables import percent
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
+RESULTS, CURVES = HERE / "results", HERE / "curves"
 GROUPS = {
     "Star-free languages": ("star_free", "star_free_more"),
     "Languages that are not star-free": ("non_star_free", "positional"),
@@ -142,7 +142,7 @@ def trained_on(run: Run, decays: bool) -> bool:
 
 
 COUNTERS: dict[str, Choose] = {
-    "published": lambda r: r.sweep == "counters",
+    "begun as published": lambda r: r.sweep == "counters",
     "more state": lambda r: r.sweep == "counters_state",
     "a penalty on fading": lambda r: r.sweep == "counters_penalty",
     "words twice as long": lambda r: r.sweep == "counters_longer",
@@ -180,7 +180,7 @@ def times(runs: Sequence[Run]) -> str:
 def flip_flop() -> str:
     """Return how far each run came on each language of flip-flop, and when."""
     rows = []
-    for path in sorted(RESULTS.glob("flip-flop-*.jsonl")):
+    for path in sorted(CURVES.glob("flip-flop-*.jsonl")):
         steps = [json.loads(line) for line in read_bytes(path).splitlines()]
         found = []
         for key in ("0.8", "0.98", "0.1"):
@@ -193,7 +193,7 @@ def flip_flop() -> str:
 
 def bounded_dyck() -> str:
     """Return close accuracy by width, layers and rate."""
-    path = RESULTS / "bounded-dyck.jsonl"
+    path = CURVES / "bounded-dyck.jsonl"
     found = [json.loads(line) for line in read_bytes(path).splitlines()] if path.exists() else []
     rows = [
         [
