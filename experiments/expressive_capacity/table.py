@@ -174,7 +174,9 @@ def times(runs: Sequence[Run]) -> str:
         rows.append([sweep, str(len(seconds)), f"{sum(seconds) / 60:.1f}", longest])
     whole = sum(run.seconds for run in runs) / 60
     rows.append(["all", str(len(runs)), f"{whole:.1f}", ""])
-    return table(["sweep", "cells", "minutes of one core, in all", "longest cell"], rows)
+    return table(
+        ["sweep", "cells", "minutes of one core, in all, where known", "longest cell"], rows
+    )
 
 
 def flip_flop() -> str:

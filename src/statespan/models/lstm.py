@@ -19,6 +19,7 @@ from statespan.models.model import (
     SequenceModel,
     initialize_linear,
 )
+from statespan.models.ops.gpu import is_transformed
 
 __all__ = ["LSTM", "LSTMConfig"]
 
@@ -47,7 +48,7 @@ class LSTM(SequenceModel):
 
     def forward(self, tokens: Inputs, state: ModelState | None = None) -> Output:
         hidden = self.embeddings(tokens)
-        if torch._C._are_functorch_transforms_active():  # noqa: SLF001
+        if is_transformed():
             hidden, states = self._by_steps(hidden, state)
         else:
             past = None

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from statespan.errors import ConfigError
 
-__all__ = ["check_fading", "mean_log_fading"]
+__all__ = ["LOG_FADING", "check_fading", "mean_log_fading"]
 
-NAME = "A_log"
+LOG_FADING = "A_log"
 """How the parameter log(-A) ends, in every architecture that has it."""
 
 
@@ -26,10 +26,10 @@ def check_fading(model: nn.Module) -> None:
     Raises:
         ConfigError: none of its parameters is log(-A).
     """
-    if not any(name.endswith(NAME) for name, _ in model.named_parameters()):
+    if not any(name.endswith(LOG_FADING) for name, _ in model.named_parameters()):
         raise ConfigError(
-            f"training.fading_penalty needs a model with parameters {NAME}, as mamba's: leave it "
-            "out."
+            f"training.fading_penalty needs a model with parameters {LOG_FADING}, as mamba's: "
+            "leave it out."
         )
 
 
@@ -43,4 +43,6 @@ def mean_log_fading(parameters: Iterable[tuple[str, Tensor]]) -> Float[Tensor, "
         >>> mean_log_fading([("layer.A_log", torch.tensor([1.0, 3.0])), ("D", torch.ones(2))])
         tensor(2.)
     """
-    return torch.cat([value.flatten() for name, value in parameters if name.endswith(NAME)]).mean()
+    return torch.cat(
+        [value.flatten() for name, value in parameters if name.endswith(LOG_FADING)]
+    ).mean()

@@ -17,7 +17,7 @@ from statespan.models import SequenceModel
 from statespan.records import TrainingRecord
 from statespan.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from statespan.training.examples import Batch, Example, PackedExamples, order_epoch
-from statespan.training.fading import check_fading, mean_log_fading
+from statespan.training.fading import LOG_FADING, check_fading, mean_log_fading
 from statespan.training.readouts import Readout
 from statespan.training.streams import python_stream
 
@@ -218,7 +218,7 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
     decays: list[nn.Parameter] = []
     keeps: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        kept = parameter.ndim < 2 or name.endswith("A_log")
+        kept = parameter.ndim < 2 or name.endswith(LOG_FADING)
         (keeps if kept else decays).append(parameter)
     groups = [
         {"params": decays, "weight_decay": config.weight_decay},

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from statespan.native import is_torch_only
 
-__all__ = ["GPU_KERNELS", "GPUKernel", "find_kernel", "import_kernel"]
+__all__ = ["GPU_KERNELS", "GPUKernel", "find_kernel", "import_kernel", "is_transformed"]
 
 DEVICE = "cuda"
 """The kind of device that the packages' kernels are for."""
@@ -79,13 +79,14 @@ def find_kernel(operation: str, *tensors: Tensor | None) -> Function | None:
         return None
     kernel = GPU_KERNELS[operation]
     fits = all(tensor.dtype in kernel.dtypes and tensor.numel() > 0 for tensor in given)
-    if not fits or is_torch_only() or _is_transformed():
+    if not fits or is_torch_only() or is_transformed():
         return None
     found = import_kernel(operation)
     return None if isinstance(found, str) else found
 
 
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
+    """Return whether a transform of `torch.func` is at work, as vmap is in a fleet."""
     # What an autograd function of the old style asks before it refuses such a call.
     return torch._C._are_functorch_transforms_active()  # noqa: SLF001
 
