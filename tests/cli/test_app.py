@@ -306,6 +306,12 @@ def test_the_program_has_a_version_and_a_short_help() -> None:
     assert "probe" in run("-h").stdout
 
 
+def test_brackets_in_help_texts_are_shown() -> None:
+    shown = " ".join(run("sweep", "--help").stdout.replace("│", " ").split())
+    assert "[probe], and [grid], [random], [[cases]]" in shown
+    assert "[default: in runs/]" in shown
+
+
 def test_a_closed_pipe_is_no_traceback() -> None:
     command = f"{sys.executable} -m statespan languages list | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

@@ -33,6 +33,7 @@ from statespan.errors import StatespanError
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    rich_markup_mode="markdown",  # in "rich", brackets in a help text are markup, and vanish
     name="statespan",
     help="What a sequence model's state can hold, and how to make it hold more.",
     no_args_is_help=True,
