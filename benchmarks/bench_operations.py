@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -55,18 +56,19 @@ TRAINING = (
 Row = dict[str, Any]
 
 
+TURN = 0.05
+"""Seconds that a turn takes at least: a step of a millisecond is repeated, as in a training."""
+
+
 def medians(
     runs: dict[str, Callable[[], object]], repeats: int, tokens: int
 ) -> dict[str, dict[str, float]]:
     """Return microseconds of wall and process time per token, the runs taken in turns."""
+    steps = {name: math.ceil(TURN / _spent(run, 1)[0]) for name, run in runs.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for repeat in range(repeats + 1):
+    for _ in range(repeats):
         for name, run in runs.items():
-            wall, process = time.perf_counter(), time.process_time()
-            run()
-            spent = (time.perf_counter() - wall, time.process_time() - process)
-            if repeat:  # the first one warms up
-                times[name].append(spent)
+            times[name].append(_spent(run, steps[name]))
     return {
         name: {
             kind: 1e6 * statistics.median(spent[index] for spent in values) / tokens
@@ -74,6 +76,14 @@ def medians(
         }
         for name, values in times.items()
     }
+
+
+def _spent(run: Callable[[], object], steps: int) -> tuple[float, float]:
+    """Return the seconds that a step takes, by the wall and of the process."""
+    wall, process = time.perf_counter(), time.process_time()
+    for _ in range(steps):
+        run()
+    return (time.perf_counter() - wall) / steps, (time.process_time() - process) / steps
 
 
 def ratios(times: dict[str, dict[str, float]], base: str, ours: str = "ours") -> dict[str, float]:
@@ -325,6 +335,8 @@ def scan_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
         return selective_scan(inputs, delta, transition, write, read, gate=gate, softplus=True)[0]
 
     def both() -> None:
+        for leaf in leaves:
+            leaf.grad = None
         torch.autograd.backward(forward(), grad)
 
     with torch.no_grad():

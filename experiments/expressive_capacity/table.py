@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -145,7 +146,7 @@ COUNTERS: dict[str, Choose] = {
     "begun as published": lambda r: r.sweep == "counters",
     "more state": lambda r: r.sweep == "counters_state",
     "a penalty on fading": lambda r: r.sweep == "counters_penalty",
-    "words twice as long": lambda r: r.sweep == "counters_longer",
+    "words twice as long": lambda r: r.sweep == "counters_longer" and r.name == "mamba",
     "gates begin at 1": lambda r: r.sweep.startswith("counters_gates_at_one"),
     "compiled diagonal, trained": lambda r: r.head.model == "diagonal" and trained_on(r, False),
     "the same, decaying": lambda r: r.head.model == "diagonal" and trained_on(r, True),
@@ -179,6 +180,12 @@ def times(runs: Sequence[Run]) -> str:
     )
 
 
+PUBLISHED_FLIP_FLOP = [
+    *("1, published", "1e-05", "0.1", "spread"),
+    *("100 after 103,000", "100 after 137,000", "–", "about 960,000"),
+]
+
+
 def flip_flop() -> str:
     """Return how far each run came on each language of flip-flop, and when."""
     rows = []
@@ -189,6 +196,7 @@ def flip_flop() -> str:
             best = max(steps, key=lambda row, k=key: row[k])
             found.append(f"{percent(best[key])} after {best['step']:,}")
         rows.append([*path.stem.split("-", 5)[2:], *found, f"{steps[-1]['step']:,}"])
+    rows.append(PUBLISHED_FLIP_FLOP)
     header = ["layers", "rate", "weight decay", "fading", "FFL(0.8)", "FFL(0.98)", "FFL(0.1)"]
     return table([*header, "steps in all"], rows)
 
@@ -200,12 +208,14 @@ def bounded_dyck() -> str:
     rows = [
         [
             *(f"{row[key]:g}" for key in ("layers", "rate", "width")),
+            f"{row['tokens'] / 1e6:g}",
             *(f"{row[key]:.4f}" for key in ("short", "long")),
             "–" if row["published_long"] is None else f"{row['published_long']:.4f}",
         ]
-        for row in sorted(found, key=lambda row: (row["layers"], row["rate"], row["width"]))
+        for row in sorted(found, key=itemgetter("layers", "rate", "width", "tokens"))
     ]
-    header = ["layers", "rate", "width", "2–700", "702–1,400", "published, 701–1,400"]
+    header = ["layers", "rate", "width", "million tokens", "2–700", "702–1,400"]
+    header += ["published, 701–1,400, of 30 to 40 million"]
     return table(header, rows)
 
 
@@ -220,7 +230,9 @@ def main() -> None:
     parts += ["## Trained on up to 50 symbols: those, up to 500, up to 600", short]
     parts += ["## What makes counters generalize: the best of each way", counters(runs)]
     parts += ["## Flip-flop, 512 symbols: the best, and after how many steps", flip_flop()]
+    parts += ["![accuracy by steps](flip-flop.png)"]
     parts += ["## Dyck(8, 10): close accuracy", bounded_dyck()]
+    parts += ["![close accuracy by width](bounded-dyck.png)"]
     parts += ["## Time", times(runs)]
     write_atomically(RESULTS / "README.md", ("\n\n".join(parts) + "\n").encode())
 
