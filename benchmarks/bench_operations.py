@@ -56,8 +56,8 @@ TRAINING = (
 Row = dict[str, Any]
 
 
-TURN = 0.05
-"""Seconds that a turn takes at least: a step of a millisecond is repeated, as in a training."""
+TURN = 0.3
+"""Seconds that a turn takes at least: a step of milliseconds is repeated, as in a training."""
 
 
 def medians(
@@ -322,7 +322,15 @@ def scan_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
     copying = medians({"copy": lambda: target.copy_(source)}, 20, 1)["copy"]
     bandwidth = {kind: 2 * size / spent * 1e6 for kind, spent in copying.items()}
     rate = multiply_adds_a_second(medians)
-    batch, length, channel, state = 4, 1_024, 128, 16
+    for batch, length in ((1, 2_048), (4, 1_024)):
+        yield from scan_shape_rows(repeats, batch, length, bandwidth, rate)
+
+
+def scan_shape_rows(
+    repeats: int, batch: int, length: int, bandwidth: dict[str, float], rate: dict[str, float]
+) -> Iterator[Row]:
+    """Yield both passes of the scan of so many rows, beside bytes and multiply-adds a second."""
+    channel, state = 128, 16
     draw = torch.Generator().manual_seed(0)
     over_time = [torch.randn(batch, length, channel, generator=draw) for _ in range(3)]
     selected = [torch.randn(batch, length, state, generator=draw) for _ in range(2)]
@@ -355,6 +363,8 @@ def scan_rows(repeats: int, lengths: list[int]) -> Iterator[Row]:
         bounds["instructions"] = floors({"all": (operations + others) * states}, rate)["all"]
         yield {
             "pass": name,
+            "batch": batch,
+            "length": length,
             "microseconds_per_token": times[name],
             "floors": bounds,
             "times": {

@@ -133,8 +133,14 @@ INLINE lanes nearest(lanes x) {
 
 /* Return 2^t; the coefficients are minimax for the relative error where |t| <= 1/2. */
 INLINE lanes power_of_two(lanes t) {
+#if defined(__AVX512DQ__)
+    /* Of an infinite t the rest is 0, and scaling takes any whole number. */
+    lanes r = (lanes)_mm512_reduce_ps((__m512)t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    lanes n = t - r;
+#else
     t = clamp(t, -160.0f, 130.0f);
     lanes n = nearest(t), r = t - n;
+#endif
     lanes p = r * 1.5355140204e-4f + 1.3398936717e-3f;
     p = p * r + 9.6184294671e-3f;
     p = p * r + 5.5503323674e-2f;
@@ -162,18 +168,15 @@ INLINE lanes sigmoid(lanes x) {
     return 1.0f / (1.0f + exponential(-x));
 }
 
-/* Return log(1 + y) for y in [0, 1], as 2 artanh(y / (2 + y)). */
+/* Return log(1 + y) for y in [0, 1], as 2 artanh(s) for s = y / (2 + y) in [0, 1/3]; the
+ * coefficients interpolate (artanh(s) / s - 1) / s^2 at the Chebyshev points of s^2. */
 INLINE lanes log_one_plus(lanes y) {
     lanes s = y / (2.0f + y);
     lanes square = s * s;
-    lanes p = fill(2.0f / 17);
-    p = p * square + 2.0f / 15;
-    p = p * square + 2.0f / 13;
-    p = p * square + 2.0f / 11;
-    p = p * square + 2.0f / 9;
-    p = p * square + 2.0f / 7;
-    p = p * square + 2.0f / 5;
-    p = p * square + 2.0f / 3;
+    lanes p = square * 0.23224330f + 0.21706575f;
+    p = p * square + 0.28592357f;
+    p = p * square + 0.39999706f;
+    p = p * square + 0.66666669f;
     return s * (p * square + 2.0f);
 }
 

@@ -108,12 +108,12 @@ INLINE void forward_states(
         exponents[n] = load(transition + n * s->channels, b.count) * LOG2_E;
         state[n] = load(last + n * s->channels, b.count);
     }
-    for (int64_t t = begin; t < end; t++) {
-        int64_t i = t - begin;
+    const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, begin) + first;
+    const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, begin) + first;
+    int64_t write_time = s->write_time, read_time = s->read_time, length = end - begin;
+    for (int64_t i = 0; i < length; i++, write += write_time, read += read_time) {
         if (p->kinds[i] == PADDING) continue;
-        if (p->kinds[i] == STARTS) memset(state, 0, sizeof state);
-        const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, t) + first;
-        const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t) + first;
+        if (p->kinds[i] == STARTS) UNROLL for (int64_t n = 0; n < count; n++) state[n] = fill(0);
         lanes delta = p->delta[i], scaled = p->scaled[i], sum = p->outputs[i];
         UNROLL for (int64_t n = 0; n < count; n++) {
             state[n] = power_of_two(delta * exponents[n]) * state[n] + scaled * write[n];
@@ -184,12 +184,12 @@ INLINE void recompute(
         exponents[n] = load(transition + n * s->channels, b.count) * LOG2_E;
         w->states[n] = state[n] = load(start + n * s->channels, b.count);
     }
-    for (int64_t t = begin; t < end; t++) {
-        int64_t i = t - begin;
-        if (p->kinds[i] == STARTS) memset(state, 0, sizeof state);
+    const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, begin) + first;
+    const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, begin) + first;
+    int64_t write_time = s->write_time, read_time = s->read_time, length = end - begin;
+    for (int64_t i = 0; i < length; i++, write += write_time, read += read_time) {
+        if (p->kinds[i] == STARTS) UNROLL for (int64_t n = 0; n < count; n++) state[n] = fill(0);
         if (p->kinds[i] != PADDING) {
-            const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, t) + first;
-            const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t) + first;
             lanes delta = p->delta[i], scaled = p->scaled[i], sum = p->outputs[i];
             UNROLL for (int64_t n = 0; n < count; n++) {
                 lanes decay = power_of_two(delta * exponents[n]);
@@ -218,12 +218,12 @@ INLINE void backward_states(
         grad_state[n] = load(s->grad_state + place + n * s->channels, b.count);
         after[n] = w->states[(end - begin) * count + n];
     }
-    for (int64_t t = end - 1; t >= begin; t--) {
-        int64_t i = t - begin;
+    const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, end - 1) + first;
+    const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, end - 1) + first;
+    int64_t write_time = s->write_time, read_time = s->read_time, length = end - begin;
+    for (int64_t i = length - 1; i >= 0; i--, write -= write_time, read -= read_time) {
         int kind = p->kinds[i];
         if (kind == PADDING) continue; /* the state after it is that before it */
-        const float *write = at_time(s->write, s->write_row, s->write_time, s->write_group, b, t) + first;
-        const float *read = at_time(s->read, s->read_row, s->read_time, s->read_group, b, t) + first;
         lanes *grad_write = w->grad_write + first * CHUNK + i, *grad_read = w->grad_read + first * CHUNK + i;
         lanes grad = p->grad[i], delta = p->delta[i], scaled = p->scaled[i];
         lanes grad_scaled = p->grad_scaled[i], grad_delta = p->grad_delta[i];
@@ -239,9 +239,8 @@ INLINE void backward_states(
             lanes exponent = now * before;
             grad_delta += exponent * transition[n];
             grad_transition[n] += exponent * delta;
-            grad_state[n] = now;
+            grad_state[n] = kind == STARTS ? fill(0) : now;
         }
-        if (kind == STARTS) memset(grad_state, 0, sizeof grad_state);
         p->grad_scaled[i] = grad_scaled;
         p->grad_delta[i] = grad_delta;
     }
