@@ -88,7 +88,8 @@ def train_one(data: LanguageData, shape: MambaConfig, rate: float, tokens: int) 
         num_outputs=readout.num_outputs,
         generator=torch_stream(0, "initialization"),
     )
-    folder = HERE / "runs" / f"bounded-dyck-{shape.layers}-{shape.d_model}-{rate:g}"
+    name = f"bounded-dyck-{shape.layers}-{shape.d_model}-{rate:g}-{tokens}"
+    folder = HERE / "runs" / name
     folder.mkdir(parents=True, exist_ok=True)
     config = TrainingConfig(steps=steps, batch_size=BATCH, learning_rate=rate, report_every=250)
     run = TrainingRun(

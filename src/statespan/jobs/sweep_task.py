@@ -101,6 +101,8 @@ def run_cells(task: CellTask) -> Iterator[Message]:
 
     A cell whose loss stops being finite, or that takes too long, does not stop the others.
     """
+    for name in task.cells:
+        yield CellProgress(name, "beginning", 0, 1)
     with _open_folder(task) as (folder, is_copy), ThreadPoolExecutor(1) as pool:
         messages: SimpleQueue[Message | None] = SimpleQueue()
         copies = {name: _Copy(folder / name) for name in task.cells} if is_copy else {}
