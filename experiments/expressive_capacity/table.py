@@ -55,7 +55,10 @@ class Run:
     def name(self) -> str:
         """What was trained, where it is not as published."""
         at_one = self.config["model"].get("fading") == "none"
-        return f"{self.head.model}, gates begin at 1" if at_one else self.head.model
+        if not at_one:
+            return self.head.model
+        layers = f"{self.head.layers} layer{'s' * (self.head.layers > 1)}"
+        return f"{self.head.model}, {layers}, gates begin at 1"
 
     @property
     def rank(self) -> list[float]:
