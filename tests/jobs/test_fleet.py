@@ -126,6 +126,13 @@ def test_two_processes_give_what_one_gives(model: dict[str, Any], tmp_path: Path
         assert all(0 <= done <= whole for done in counts)
 
 
+def test_members_may_be_hybrids(tmp_path: Path) -> None:
+    model = {"name": "hybrid", "layers": 2, "d_model": 8, "heads": 2, "sizes": {"d_state": 4}}
+    result = probe_fleet(fleet_config({**several([1, 2]), "model": model}), tmp_path / "fleet")
+    assert [record.failure for record in result.records] == [None, None]
+    assert all(record.bins for record in result.records)
+
+
 def test_a_model_too_large_for_a_fleet_is_trained_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +298,7 @@ def test_a_probe_takes_one_seed_and_one_rate(tmp_path: Path) -> None:
     assert not is_fleet(several(1, 1e-3))
     probe_fleet(fleet_config(several([1])), tmp_path / "fleet")
     (tmp_path / "fleet" / "records.jsonl").unlink()
-    with pytest.raises(ConfigError, match="is for a fleet"):
+    with pytest.raises(ConfigError, match="is a fleet: name one of its members"):
         resume_probe(tmp_path / "fleet")
 
 

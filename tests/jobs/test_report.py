@@ -9,6 +9,7 @@ import pytest
 
 from statespan.errors import InputError, StorageError
 from statespan.jobs import fleet_config, probe, probe_config, probe_fleet, report
+from statespan.jobs.probe_stages import reopen_probe
 from statespan.jobs.refutation import refute_run
 from statespan.jobs.report import _verdicts
 from statespan.records import BinRecord, RefutationRecord, RunDirectory
@@ -51,8 +52,26 @@ def test_runs_are_found_in_folders_and_files(runs: Path, tmp_path: Path) -> None
 def test_the_theory_stands_beside_the_measurement(runs: Path) -> None:
     records = runs / "one" / "records.jsonl"
     read = RunDirectory(records.parent).read_records(records.name)
-    verdicts = list(_verdicts([(records, Source("one", "", read))]))
+    family = "nonlinear recurrence"
+    verdicts = list(_verdicts([(records, Source("one", "", read), family)]))
     assert [(v.language, v.model, v.verdict) for v in verdicts] == [("(aa)*", "lstm", "yes")]
+
+
+def test_a_refutation_is_of_one_run(runs: Path) -> None:
+    with pytest.raises(InputError, match="many is a fleet: name one of its members"):
+        reopen_probe(runs / "many")
+
+
+def test_variants_of_one_architecture_have_verdicts_of_their_own(tmp_path: Path) -> None:
+    for rate in (1, 2):
+        model = {"name": "deltanet", "layers": 1, "d_model": 8, "heads": 1, "max_rate": rate}
+        probe(probe_config({**TABLE, "language": "parity", "model": model}), tmp_path / str(rate))
+    report([tmp_path], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "deltanet (delta rule)" in text
+    assert "deltanet (reflections)" in text
+    report([tmp_path / "1"], tmp_path / "page.html")
+    assert "deltanet (delta rule)" not in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_what_is_not_finished_is_named(runs: Path, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_paths_are_seen_from_the_folder_of_the_sweep(tmp_path: Path) -> None:
     [
         ({}, r"needs \[grid\], \[random\] or \[\[cases\]\]"),
         ({"grid": {}}, r"\[grid\] needs at least one key"),
-        ({"cases": []}, r"\[cases\] needs at least one key"),
+        ({"cases": []}, r"\[\[cases\]\] needs at least one table"),
         ({"random": {}, "samples": 2}, r"\[random\] needs at least one key"),
         ({"grid": {"seed": []}}, "grid.seed needs at least one value"),
         ({"grid": {"seed": 1}}, "grid.seed needs a list of values, got 1"),

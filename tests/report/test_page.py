@@ -12,6 +12,7 @@ import pytest
 
 from statespan.records import (
     BinRecord,
+    CellRecord,
     HeldOutRecord,
     LengthRecord,
     MemberRecord,
@@ -271,6 +272,19 @@ def test_the_page_is_whole_and_asks_for_nothing() -> None:
     for source in everything():
         assert source.command in structure.text
     assert len(structure.loaded) == 3 + 3 + 1 + 1
+
+
+def test_a_cell_without_a_result_says_why() -> None:
+    cell = CellRecord(
+        name="parity-mamba-1",
+        settings={},
+        status="failed",
+        seconds=1.0,
+        bins=[],
+        failure="NaN at 3",
+    )
+    page = report_page([Source("sweep", "statespan sweep", [cell])], [])
+    assert "parity-mamba-1: NaN at 3" in page
 
 
 def test_the_same_records_give_the_same_page() -> None:

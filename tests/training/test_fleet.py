@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import statespan
 from statespan.errors import ConfigError, TrainingError
 from statespan.models import ModelConfig, build_model
+from statespan.models.hybrid import HybridConfig
 from statespan.models.lstm import LSTMConfig
 from statespan.models.mamba import MambaConfig
 from statespan.models.mamba2 import Mamba2Config
@@ -48,6 +49,17 @@ SMALL: dict[str, ModelConfig] = {
     "rotary": TransformerConfig(d_model=8, layers=1, heads=2, d_feedforward=8, positions="rotary"),
     "learned": TransformerConfig(
         d_model=8, layers=1, heads=2, d_feedforward=8, positions="learned"
+    ),
+    "hybrid": HybridConfig(d_model=8, layers=2, heads=2, sizes={"d_state": 4}),
+    "hybrid, span": HybridConfig(
+        d_model=8,
+        layers=2,
+        heads=2,
+        sizes={"d_state": 4},
+        attention="span",
+        window=4,
+        block=2,
+        top_k=1,
     ),
 }
 SHORT = {"steps": 20, "batch_size": 8, "report_every": 7, "warmup": 4}

@@ -148,7 +148,7 @@ class _Teacher:
 
 @final
 class _Disagreements:
-    """The search for a word on which a hypothesis and the model differ: short ones, then walks.
+    """The search for a word on which a hypothesis and the model differ: short, repeated, walks.
 
     It is AALpy's equivalence oracle.
     """
@@ -170,9 +170,21 @@ class _Disagreements:
         while len(short) + len(alphabet) ** length <= SHORT and length <= self.longest:
             short += product(alphabet, repeat=length)
             length += 1
-        return self._compare(hypothesis, short) or self._compare(
-            hypothesis, self._walks(hypothesis)
+        return (
+            self._compare(hypothesis, short)
+            or self._compare(hypothesis, self._repetitions())
+            or self._compare(hypothesis, self._walks(hypothesis))
         )
+
+    def _repetitions(self) -> list[Symbols]:
+        """Return short words, each repeated to the end: what is counted goes far there."""
+        words: list[Symbols] = []
+        alphabet, length = self.teacher.predictor.alphabet, 1
+        while len(words) + len(alphabet) ** length <= WALKS and length <= self.longest:
+            times = self.longest // length
+            words += [part * times for part in product(alphabet, repeat=length)]
+            length += 1
+        return words
 
     def _walks(self, hypothesis: Any) -> list[Symbols]:
         """Return random words that mostly do what the hypothesis allows, of all lengths."""

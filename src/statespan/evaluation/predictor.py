@@ -107,10 +107,15 @@ class TrainedPredictor(Predictor):
         rows: list[Tensor] = []
         for token in self.readout.vocabulary.encode(word):
             state = self.model(torch.tensor([[token]]), state).state
-            rows.append(torch.cat([part.float().reshape(-1) for layer in state for part in layer]))
+            rows.append(torch.cat([_numbers(part) for layer in state for part in layer]))
             if len(rows[-1]) != len(rows[0]):
                 return None  # it grows with the word, as a transformer's does
         return torch.stack(rows)
+
+
+def _numbers(part: Tensor) -> Tensor:
+    """Return the numbers of a part of a state, of a complex one the real and imaginary parts."""
+    return (torch.view_as_real(part) if part.is_complex() else part).float().reshape(-1)
 
 
 @final

@@ -21,7 +21,6 @@ from statespan.jobs.probe_stages import (
     start_training,
     use_threads,
 )
-from statespan.models import ModelConfig
 from statespan.records import RunDirectory
 from statespan.training import ExampleData, TrainingRun, train_alone, train_fleet
 from statespan.training.stacked import has_member_rules
@@ -111,9 +110,10 @@ def what_is_drawn(config: ProbeConfig) -> bytes:
 
 def _group_by_shape(runs: Mapping[str, TrainingRun]) -> list[list[str]]:
     """Return the names of the runs, those together whose models have one shape."""
-    groups: dict[tuple[ModelConfig, int, int], list[str]] = {}
+    groups: dict[tuple[bytes, int, int], list[str]] = {}
     for name, run in runs.items():
-        shape = (run.model.config, run.model.vocab_size, run.model.num_outputs)
+        config = msgspec.json.encode(run.model.config)  # a hybrid's has a table, so it has no hash
+        shape = (config, run.model.vocab_size, run.model.num_outputs)
         groups.setdefault(shape, []).append(name)
     return list(groups.values())
 

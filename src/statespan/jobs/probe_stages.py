@@ -18,7 +18,12 @@ import torch
 
 from statespan.errors import ConfigError, EmptyLanguageError
 from statespan.evaluation import score, total_score
-from statespan.jobs.probe_config import ProbeConfig, check_same_model, table_config
+from statespan.jobs.probe_config import (
+    ProbeConfig,
+    check_same_model,
+    is_fleet,
+    table_config,
+)
 from statespan.jobs.probe_subject import (
     Subject,
     draw_data,
@@ -86,8 +91,17 @@ class PreparedProbe:
 
 
 def reopen_probe(path: Path) -> tuple[ProbeConfig, Subject]:
-    """Return the config of the run in `path`, and its language (by what is kept there) or task."""
-    config = table_config(RunDirectory.open(path).config_table())
+    """Return the config of the run in `path`, and its language (by what is kept there) or task.
+
+    Raises:
+        ConfigError: it is of several runs, a sweep or a fleet.
+    """
+    table = RunDirectory.open(path).config_table()
+    if "probe" in table:
+        raise ConfigError(f"{path} is a sweep: name one of its cells, which are folders in it.")
+    if is_fleet(table):
+        raise ConfigError(f"{path} is a fleet: name one of its members, which are folders in it.")
+    config = table_config(table)
     return config, read_subject(config, path / AUTOMATON)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
+from msgspec import structs
+
 from statespan.algebra import Judgment, judge
 from statespan.errors import InputError
 from statespan.jobs.probe_config import table_config
@@ -73,7 +75,9 @@ def report(places: Sequence[Path], page: Path, *, title: str = "statespan") -> R
         hint = f": {unfinished[0]} is not finished" if unfinished else ""
         raise InputError(f"there is no finished run in {', '.join(map(str, places))}{hint}.")
     sources = [_source(path) for path in files]
-    verdicts = list(_verdicts(list(zip(files, sources, strict=True))))
+    families = [_family(path, source) for path, source in zip(files, sources, strict=True)]
+    sources = _tell_apart(sources, families)
+    verdicts = list(_verdicts(list(zip(files, sources, families, strict=True))))
     sources = [
         _with_refutation(path, source, verdicts)
         for path, source in zip(files, sources, strict=True)
@@ -146,19 +150,45 @@ def _verb(records: Sequence[Record]) -> str:
     return next((verb for kind, verb in VERBS if kind in kinds), "probe")
 
 
-def _verdicts(sources: Sequence[tuple[Path, Source]]) -> Iterator[VerdictRecord]:
+def _run_record(source: Source) -> RunRecord | None:
+    return next((record for record in source.records if isinstance(record, RunRecord)), None)
+
+
+def _tell_apart(sources: Sequence[Source], families: Sequence[str | None]) -> list[Source]:
+    """Return the sources, the family behind the name of each architecture that came in several.
+
+    A DeltaNet with β in (0, 1) and one with β in (0, 2) have one name, and other verdicts.
+    """
+    found: dict[str, set[str | None]] = {}
+    for source, family in zip(sources, families, strict=True):
+        if (run := _run_record(source)) is not None:
+            found.setdefault(run.model, set()).add(family)
+    told = []
+    for source, family in zip(sources, families, strict=True):
+        run = _run_record(source)
+        if run is not None and family is not None and len(found[run.model]) > 1:
+            named = structs.replace(run, model=f"{run.model} ({family})")
+            records = [named if record is run else record for record in source.records]
+            told.append(replace(source, records=records))
+        else:
+            told.append(source)
+    return told
+
+
+def _verdicts(sources: Sequence[tuple[Path, Source, str | None]]) -> Iterator[VerdictRecord]:
     """Yield what the theory says of every language that was probed and every such architecture."""
     languages: dict[str, Language | None] = {}
-    families: dict[str, str | None] = {}
-    for path, source in sources:
-        run = next((record for record in source.records if isinstance(record, RunRecord)), None)
+    families: dict[str, str] = {}
+    for path, source, family in sources:
+        run = _run_record(source)
         if run is not None and not run.is_task:
             languages.setdefault(run.language, _language(run, path.parent))
-            families.setdefault(run.model, _family(run, path.parent))
+            if family is not None:
+                families.setdefault(run.model, family)
     for name, language in languages.items():
         judgment = None if language is None else judge(language)
         for model, family in families.items():
-            if judgment is not None and family is not None:
+            if judgment is not None:
                 yield _verdict(judgment, name, model, family)
 
 
@@ -174,10 +204,13 @@ def _verdict(judgment: Judgment, language: str, model: str, family: str) -> Verd
     )
 
 
-def _family(run: RunRecord, folder: Path) -> str | None:
-    """Return the family of a run's model, by its config where it is beside the records."""
-    if (folder / CONFIG).is_file():
-        return table_config(RunDirectory(folder).config_table()).model.family
+def _family(path: Path, source: Source) -> str | None:
+    """Return the family of a probe's model, by its config where it is beside the records."""
+    run = _run_record(source)
+    if run is None:
+        return None
+    if (path.parent / CONFIG).is_file():
+        return table_config(RunDirectory(path.parent).config_table()).model.family
     return MODELS.get(run.model).Config().family if run.model in MODELS.names() else None
 
 

@@ -113,9 +113,14 @@ def sweep_config(table: Mapping[str, Any]) -> SweepConfig:
     config = to_struct(table, SweepConfig)
     if is_fleet(config.probe):
         raise ConfigError("[probe] takes one seed and one learning rate: lists stand in [grid].")
-    for name, part in (("cases", config.cases), ("grid", config.grid), ("random", config.random)):
+    parts = (
+        ("[[cases]]", "table", config.cases),
+        ("[grid]", "key", config.grid),
+        ("[random]", "key", config.random),
+    )
+    for name, what, part in parts:
         if part is not None and not part:
-            raise ConfigError(f"[{name}] needs at least one key, got none.")
+            raise ConfigError(f"{name} needs at least one {what}, got none.")
     if not (config.cases or config.grid or config.random):
         raise ConfigError("a sweep needs [grid], [random] or [[cases]], got none of them.")
     if (config.samples is None) == bool(config.random):

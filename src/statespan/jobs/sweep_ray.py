@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, final
 
-from statespan.errors import ConfigError, InputError, MissingExtraError
+from statespan.errors import ConfigError, InputError, MissingExtraError, StatespanError
 from statespan.jobs.fleet_plan import num_cores
 from statespan.jobs.sweep_config import RayConfig
 from statespan.jobs.sweep_task import CellTask, Message, TaskFailure, run_cells
@@ -60,14 +60,20 @@ def open_workers(config: RayConfig) -> Iterator[Workers]:
 def _start(ray: Any, address: str, cpus: int | None) -> None:
     common = {"logging_level": "ERROR", "log_to_driver": False}
     if address == LOCAL:
-        ray.init(
-            address=LOCAL,
-            num_cpus=cpus or num_cores(),
-            num_gpus=0,
-            include_dashboard=False,
-            object_store_memory=STORE_BYTES,
-            **common,
-        )
+        try:
+            ray.init(
+                address=LOCAL,
+                num_cpus=cpus or num_cores(),
+                num_gpus=0,
+                include_dashboard=False,
+                object_store_memory=STORE_BYTES,
+                **common,
+            )
+        except Exception as error:  # Ray raises that itself where a part of it is too slow
+            raise StatespanError(
+                f"Ray did not start on this machine: {_first_words(error)} Nothing is lost: try "
+                "again, with --resume and the folder of the sweep."
+            ) from error
         return
     try:
         ray.init(address=address, **common)

@@ -169,10 +169,17 @@ def _section(number: int, source: Source) -> _Section:
         line=line,
         command=source.command,
         is_folded=_has(records, RunRecord),
-        notes=[*recognition_lines(records), *evaluation_notes(records)],
+        notes=[*recognition_lines(records), *evaluation_notes(records), *_failures(records)],
         pictures=[(name, base64.b64encode(png).decode()) for name, png in pictures],
         tables=list(_tables(records)),
     )
+
+
+def _failures(records: Sequence[Record]) -> Iterator[str]:
+    """Yield why cells of a sweep and members of a fleet have no result."""
+    for record in records:
+        if isinstance(record, CellRecord | MemberRecord) and record.failure is not None:
+            yield f"{record.name}: {record.failure}"
 
 
 def _tables(records: Sequence[Record]) -> Iterator[_TableData]:
