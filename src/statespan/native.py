@@ -29,8 +29,13 @@ __all__ = [
 
 LEVELS = ("avx512", "avx2", "default")
 
-LEAST_WORK = 1 << 16
-"""Multiply-adds for which one more thread is worth its start, some 20 microseconds."""
+LEAST_WORK = 1 << 22
+"""Multiply-adds for which one more thread is worth its start.
+
+Starting and waiting for it takes 20 microseconds on an idle core, and some hundreds where torch's
+own threads are still spinning there after an operation of torch, as OpenMP has them do unless
+OMP_WAIT_POLICY is passive.
+"""
 
 _torch_only: ContextVar[bool] = ContextVar("torch_only", default=False)
 
