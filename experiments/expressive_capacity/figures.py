@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bounded_dyck import PUBLISHED
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -23,13 +24,6 @@ FLIP_FLOP: dict[str, tuple[list[int], list[float]]] = {
     "0.98": ([3_000, 93_000, 114_000, 134_000, 137_000], [29.2, 50, 90, 99, 100]),
 }
 """Steps of the published run of one layer, and the accuracy that it had reached."""
-
-BOUNDED_DYCK: dict[tuple[int, float], tuple[list[int], list[float]]] = {
-    (1, 1e-4): ([20, 40, 60, 80, 100], [71.2, 73.0, 73.8, 76.5, 76.8]),
-    (2, 1e-4): ([20, 40, 60, 80, 100], [82.75, 85.22, 87.02, 88.78, 89.42]),
-    (2, 1e-3): ([20, 40, 60, 80, 100], [97.61, 97.66, 99.06, 98.35, 98.40]),
-}
-"""Widths and close accuracy of the published runs, by layers and rate."""
 
 COLORS = {1e-4: "#0072b2", 1e-3: "#d55e00", 4e-3: "#009e73"}
 
@@ -65,10 +59,12 @@ def bounded_dyck(axes: Axes, layers: int) -> None:
         mark = "o" if tokens < 1e7 else "s"
         label = f"rate {rate:g}, {tokens / 1e6:g} million tokens"
         axes.plot(*zip(*here, strict=True), color=COLORS[rate], marker=mark, ms=4, label=label)
-    for (depth, rate), figures in BOUNDED_DYCK.items():
+    for (depth, rate), figures in PUBLISHED.items():
         if depth == layers:
-            label = f"rate {rate:g}, published"
-            axes.plot(*figures, color=COLORS[rate], ls="--", marker="x", ms=4, label=label)
+            label, values = f"rate {rate:g}, published", [100 * each for each in figures.values()]
+            axes.plot(
+                list(figures), values, color=COLORS[rate], ls="--", marker="x", ms=4, label=label
+            )
     axes.set_xlabel("width")
     axes.set_title(f"{layers} layer{'s' * (layers > 1)}", loc="left", fontsize=10)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from statespan.compiler import compile as compile_language
 from statespan.errors import InputError, MissingExtraError
 from statespan.evaluation import Predictor, extract, extraction, open_predictor, refute
-from statespan.evaluation.predictor import TrainedPredictor
+from statespan.evaluation.predictor import TrainedPredictor, _numbers
 from statespan.jobs import probe, probe_config
 from statespan.languages import Language, NextSymbols, Word, language
 
@@ -281,3 +281,14 @@ def test_what_is_no_checkpoint_is_told(tmp_path: Path, run: Path) -> None:
     (tmp_path / "config.toml").write_bytes((run / "config.toml").read_bytes())
     with pytest.raises(InputError, match="not finished: --resume it"):
         open_predictor(tmp_path)
+
+
+def test_the_state_of_a_complex_model_is_given_whole() -> None:
+    parts = torch.tensor([[1 + 2j, 3 - 4j]])
+    assert _numbers(parts).tolist() == [1, 2, 3, -4]
+
+
+def test_a_counter_is_followed_as_deep_as_words_are_long() -> None:
+    found = extract(faithful(language("dyck-1")), max_length=60, rng=Random(0))
+    assert found.is_exact
+    assert found.language.accepts("(" * 30 + ")" * 30)

@@ -17,8 +17,9 @@ pytest.importorskip("ray", reason="needs the extra sweep")
 sys.path.insert(0, str(Path(__file__).parent))
 from sweep_inputs import PROBE, InlineWorkers, small, use
 
-from statespan.errors import ConfigError, InputError
+from statespan.errors import ConfigError, InputError, StatespanError
 from statespan.jobs import SweepResult, resume_sweep, sweep, sweep_config
+from statespan.jobs.sweep_ray import LOCAL, _start
 from statespan.records import BinRecord
 
 SCRIPT = """
@@ -209,3 +210,16 @@ def test_a_cluster_of_two_nodes_shares_the_work(
     found = resume_sweep(tmp_path / "sweep")
     use(InlineWorkers(), monkeypatch)
     assert bins(found) == bins(sweep(sweep_config(given), tmp_path / "whole"))
+
+
+class _SlowRay:
+    """A Ray whose node does not come up in time."""
+
+    @staticmethod
+    def init(**_: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+
+def test_a_ray_that_does_not_start_is_told() -> None:
+    with pytest.raises(StatespanError, match="did not start on this machine"):
+        _start(_SlowRay, LOCAL, 1)

@@ -177,12 +177,13 @@ class _Disagreements:
         )
 
     def _repetitions(self) -> list[Symbols]:
-        """Return short words, each repeated to the end: what is counted goes far there."""
+        """Return short words repeated, then others as often: what is counted goes far, and back."""
         words: list[Symbols] = []
         alphabet, length = self.teacher.predictor.alphabet, 1
-        while len(words) + len(alphabet) ** length <= WALKS and length <= self.longest:
-            times = self.longest // length
-            words += [part * times for part in product(alphabet, repeat=length)]
+        while len(words) + len(alphabet) ** (2 * length) <= WALKS and 2 * length <= self.longest:
+            times = self.longest // (2 * length)
+            parts = list(product(alphabet, repeat=length))
+            words += [there * times + back * times for there in parts for back in parts]
             length += 1
         return words
 

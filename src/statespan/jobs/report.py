@@ -131,7 +131,7 @@ def _with_refutation(path: Path, source: Source, verdicts: Sequence[VerdictRecor
 
 
 def _is_too_good(records: Sequence[Record], verdicts: Sequence[VerdictRecord]) -> bool:
-    run = next((record for record in records if isinstance(record, RunRecord)), None)
+    run = _run_record(records)
     bins = [record for record in records if isinstance(record, BinRecord)]
     return (
         bool(bins)
@@ -150,8 +150,8 @@ def _verb(records: Sequence[Record]) -> str:
     return next((verb for kind, verb in VERBS if kind in kinds), "probe")
 
 
-def _run_record(source: Source) -> RunRecord | None:
-    return next((record for record in source.records if isinstance(record, RunRecord)), None)
+def _run_record(records: Sequence[Record]) -> RunRecord | None:
+    return next((record for record in records if isinstance(record, RunRecord)), None)
 
 
 def _tell_apart(sources: Sequence[Source], families: Sequence[str | None]) -> list[Source]:
@@ -161,11 +161,11 @@ def _tell_apart(sources: Sequence[Source], families: Sequence[str | None]) -> li
     """
     found: dict[str, set[str | None]] = {}
     for source, family in zip(sources, families, strict=True):
-        if (run := _run_record(source)) is not None:
+        if (run := _run_record(source.records)) is not None:
             found.setdefault(run.model, set()).add(family)
     told = []
     for source, family in zip(sources, families, strict=True):
-        run = _run_record(source)
+        run = _run_record(source.records)
         if run is not None and family is not None and len(found[run.model]) > 1:
             named = structs.replace(run, model=f"{run.model} ({family})")
             records = [named if record is run else record for record in source.records]
@@ -180,7 +180,7 @@ def _verdicts(sources: Sequence[tuple[Path, Source, str | None]]) -> Iterator[Ve
     languages: dict[str, Language | None] = {}
     families: dict[str, str] = {}
     for path, source, family in sources:
-        run = _run_record(source)
+        run = _run_record(source.records)
         if run is not None and not run.is_task:
             languages.setdefault(run.language, _language(run, path.parent))
             if family is not None:
@@ -206,7 +206,7 @@ def _verdict(judgment: Judgment, language: str, model: str, family: str) -> Verd
 
 def _family(path: Path, source: Source) -> str | None:
     """Return the family of a probe's model, by its config where it is beside the records."""
-    run = _run_record(source)
+    run = _run_record(source.records)
     if run is None:
         return None
     if (path.parent / CONFIG).is_file():

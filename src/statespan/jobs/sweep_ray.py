@@ -71,7 +71,7 @@ def _start(ray: Any, address: str, cpus: int | None) -> None:
             )
         except Exception as error:  # Ray raises that itself where a part of it is too slow
             raise StatespanError(
-                f"Ray did not start on this machine: {_first_words(error)} Nothing is lost: try "
+                f"Ray did not start on this machine ({_first_words(error)}): nothing is lost; try "
                 "again, with --resume and the folder of the sweep."
             ) from error
         return
