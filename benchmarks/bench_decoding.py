@@ -5,6 +5,8 @@ One layer's attention alone, batch 1, float32. The stock side does what `Dynamic
 (`scaled_dot_product_attention`). The span side has chunks of 2,048 tokens, blocks of 32 and 8
 retrieved ones a decision. Its cost depends on the place in the chunk, so all tokens measured stand
 in the middle of one. Figures are medians of the tokens; wall time and process time are both given.
+With several threads, where a system puts them decides for a whole process: `--runs` measures in
+several processes, one after the other, and gives the medians over them, of ratios as well.
 The context is put in without computing its own attention, which nothing here reads.
 """
 
@@ -12,7 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,6 +120,35 @@ def ratios(rows: list[Row]) -> list[Row]:
     return found
 
 
+def medians_of_runs(runs: list[list[Row]], key: str) -> list[Row]:
+    """Return rows with the medians of numbers under `key` over runs, and the runs' wall times."""
+    found = []
+    for rows in zip(*runs, strict=True):
+        if key not in rows[0]:
+            found.append(rows[0])
+            continue
+        kinds = {kind: statistics.median(row[key][kind] for row in rows) for kind in rows[0][key]}
+        found.append({**rows[0], key: kinds, "runs": [row[key]["wall"] for row in rows]})
+    return found
+
+
+def measure_in_processes(runs: int, out: Path) -> None:
+    """Measure as the command line says, in a process a run, and write the medians."""
+    command = [sys.executable, *sys.argv, "--runs", "1", "--out"]
+    with tempfile.TemporaryDirectory() as folder:
+        places = [Path(folder) / f"{run}.json" for run in range(runs)]
+        for place in places:
+            subprocess.run([*command, str(place)], check=True)
+        facts = [json.loads(place.read_text()) for place in places]
+    rows = medians_of_runs([each["rows"] for each in facts], "microseconds")
+    of_runs = medians_of_runs([each["ratios"] for each in facts], "over_4096")
+    settings = {"runs": runs, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set")}
+    machine = facts[0]["machine"] | settings
+    out.write_text(
+        json.dumps({"machine": machine, "rows": rows, "ratios": of_runs}, indent=2) + "\n"
+    )
+
+
 def main() -> None:
     """Measure, print each row and, if asked, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -122,8 +157,12 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", choices=configs(), default=list(configs()))
     parser.add_argument("--tokens", type=int, default=60, help="tokens of which medians are taken")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=1, help="processes that measure in turn")
     parser.add_argument("--out", type=Path, default=RESULTS, help="a JSON file for the figures")
     arguments = parser.parse_args()
+    if arguments.runs > 1:
+        measure_in_processes(arguments.runs, arguments.out)
+        return
     torch.set_num_threads(arguments.threads)
     rows: list[Row] = []
     with torch.inference_mode():

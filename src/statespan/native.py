@@ -21,6 +21,8 @@ __all__ = [
     "is_native",
     "is_torch_only",
     "kernel_level",
+    "lend_threads",
+    "library",
     "num_parts",
     "num_threads",
     "rows",
@@ -29,12 +31,10 @@ __all__ = [
 
 LEVELS = ("avx512", "avx2", "default")
 
-LEAST_WORK = 1 << 22
+LEAST_WORK = 1 << 18
 """Multiply-adds for which one more thread is worth its start.
 
-Starting and waiting for it takes 20 microseconds on an idle core, and some hundreds where torch's
-own threads are still spinning there after an operation of torch, as OpenMP has them do unless
-OMP_WAIT_POLICY is passive.
+Those are some microseconds, as many as it takes one of torch's threads to begin and to come back.
 """
 
 _torch_only: ContextVar[bool] = ContextVar("torch_only", default=False)
@@ -66,7 +66,7 @@ def kernel_level() -> str | None:
     That is "avx512", "avx2" or "default". None where the package was installed without a compiler,
     inside `torch_only()`, or with STATESPAN_KERNELS=torch in the environment.
     """
-    return None if _torch_only.get() or _library() is None else _library_level()
+    return None if _torch_only.get() or library() is None else _library_level()
 
 
 def is_native(*tensors: Tensor | None) -> bool:
@@ -74,7 +74,7 @@ def is_native(*tensors: Tensor | None) -> bool:
     return (
         not _torch_only.get()
         and all(t is None or (t.dtype is torch.float32 and t.is_cpu) for t in tensors)
-        and _library() is not None
+        and library() is not None
     )
 
 
@@ -96,9 +96,9 @@ def float_bits(value: float) -> int:
 
 @cache
 def _function(name: str, num_arguments: int) -> Callable[..., None]:
-    library = _library()
-    assert library is not None, "is_native() was not asked"
-    function = library[name]
+    kernels = library()
+    assert kernels is not None, "is_native() was not asked"
+    function = kernels[name]
     # On every 64-bit machine an address is handed over as a whole number is.
     function.argtypes = [ctypes.c_int64] * num_arguments
     function.restype = None
@@ -139,6 +139,20 @@ def _path(level: str) -> Path:
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def library() -> ctypes.CDLL | None:
+    """Return the kernels for this machine, None if there are none."""
     level = _library_level()
-    return None if level is None else ctypes.CDLL(str(_path(level)))
+    if level is None:
+        return None
+    found = ctypes.CDLL(str(_path(level)))
+    lend_threads(found)
+    os.register_at_fork(after_in_child=lambda: found.use_team(None))
+    return found
+
+
+def lend_threads(kernels: ctypes.CDLL) -> None:
+    """Let kernels run on the threads of torch's operations, where those are OpenMP's.
+
+    A process that was forked has none of them: there the kernels start their own.
+    """
+    kernels.use_team(getattr(ctypes.CDLL(None), "GOMP_parallel", None))

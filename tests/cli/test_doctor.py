@@ -25,7 +25,7 @@ def doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     """Return a function that runs the verb and returns its exit code and what it printed."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        for found in (native._library, native._library_level, gpu.import_kernel):
+        for found in (native.library, native._library_level, gpu.import_kernel):
             found.cache_clear()
         monkeypatch.setattr(sys, "argv", ["statespan", "doctor", *arguments])
         with pytest.raises(SystemExit) as ended:
@@ -34,7 +34,7 @@ def doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
     yield run
     monkeypatch.undo()
-    for found in (native._library, native._library_level, gpu.import_kernel):
+    for found in (native.library, native._library_level, gpu.import_kernel):
         found.cache_clear()
 
 

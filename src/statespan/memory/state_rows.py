@@ -12,7 +12,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from statespan.memory.huge_pages import ask_for_huge_pages
-from statespan.native import call, is_native
+from statespan.native import call, is_native, num_threads
 
 __all__ = [
     "Count",
@@ -224,7 +224,8 @@ def gather(
     """Copy groups, none of which has gaps, into `found`."""
     if source.device.type == "cpu" and is_native():
         size = source.shape[1] * source.element_size()
-        call("block_gather", source, places, found, len(places), size)
+        threads = num_threads(len(places) * size)  # a byte takes what a multiply-add does
+        call("block_gather", source, places, found, len(places), size, threads)
     else:
         torch.index_select(source, 0, places, out=found)
 
