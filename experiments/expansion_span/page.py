@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -46,16 +46,46 @@ STYLES = {
     "lora_plus": ("#0072b2", "-."),
 }
 """The rows in the picture, told apart by color-blind readers too (Okabe and Ito)."""
+TRAINED = 2_048
+"""Tokens of a row in training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """An ordering of the paper: row `better` is above row `worse`, by the mean over lengths.
+
+    `lengths` are those up to `TRAINED` ("trained"), those beyond it ("longer"), or "all".
+    """
+
+    claim: str
+    better: str
+    worse: str
+    measure: Literal["recall", "perplexity"] = "recall"
+    lengths: Literal["all", "trained", "longer"] = "all"
+
+    def has(self, length: int) -> bool:
+        """Return whether a length, of a model made for this one's tokens, is one of them."""
+        return self.lengths == "all" or (length <= TRAINED) == (self.lengths == "trained")
+
+    def lead(self, better: float, worse: float) -> float:
+        """Return by how much the better one is better; a lower perplexity is."""
+        return better - worse if self.measure == "recall" else worse - better
+
+
 ORDERINGS = (
-    ("span beats random", "span", "random"),
-    ("random beats no memory", "random", "no_memory"),
-    ("random chunks are at least as good as short ones", "span", "short_chunk"),
-    ("random chunks are at least as good as long ones", "span", "long_chunk"),
-    ("HyLoRA beats LoRA+", "span", "lora_plus"),
-    ("LoRA+ beats LoRA", "lora_plus", "lora"),
-    ("the mean attention output beats the landmark", "span", "landmark"),
-    ("span beats sliding", "span", "sliding"),
-    ("span beats S2", "span", "s2"),
+    Ordering("span beats random", "span", "random"),
+    Ordering("random beats no memory", "random", "no_memory"),
+    Ordering("random chunks are at least as good as short ones", "span", "short_chunk"),
+    Ordering("random chunks are at least as good as long ones", "span", "long_chunk"),
+    Ordering("the mean attention output beats the landmark", "span", "landmark"),
+    Ordering("span beats sliding", "span", "sliding"),
+    Ordering("span beats S2", "span", "s2"),
+    Ordering("span beats full up to the length of training", "span", "full", lengths="trained"),
+    Ordering("full beats span beyond it", "full", "span", lengths="longer"),
+    Ordering("HyLoRA beats LoRA+", "span", "lora_plus"),
+    Ordering("LoRA+ beats LoRA", "lora_plus", "lora"),
+    Ordering("LoRA+ has a lower perplexity than HyLoRA", "lora_plus", "span", "perplexity"),
+    Ordering("LoRA has a lower perplexity than LoRA+", "lora", "lora_plus", "perplexity"),
 )
 
 
@@ -76,15 +106,11 @@ class Row:
         """Return the mean recall at a length over the seeds."""
         return fmean(self.recall[length])
 
-    @property
-    def by_seed(self) -> list[float]:
-        """The mean recall over lengths, of each seed that has them all."""
-        return [fmean(values) for values in zip(*self.recall.values(), strict=False)]
-
-    @property
-    def overall(self) -> float:
-        """The mean recall over lengths and seeds."""
-        return fmean(self.mean(length) for length in self.recall)
+    def by_seed(self, ordering: Ordering) -> list[float]:
+        """The mean of what an ordering is by, of each seed that has all its lengths."""
+        numbers = self.recall if ordering.measure == "recall" else self.perplexity
+        counted = [values for length, values in numbers.items() if ordering.has(length)]
+        return [fmean(values) for values in zip(*counted, strict=False)]
 
 
 def read_rows() -> list[Row]:
@@ -164,22 +190,35 @@ def perplexity_table(rows: Sequence[Row], published: dict[str, Any]) -> Iterator
         yield f"| {row.name} | {row.attention} | " + " | ".join([*ours, *beside]) + " |"
 
 
+def paper_lead(ordering: Ordering, published: dict[str, Any]) -> float:
+    """Return the paper's difference, over the lengths at which it measured both."""
+    source = published["ruler" if ordering.measure == "recall" else "perplexity"]
+    lengths = published["lengths"]
+    one, other = source[ordering.better], source[ordering.worse]
+    pairs = [
+        (better, worse)
+        for length, better, worse in zip(lengths, one, other, strict=True)
+        if ordering.has(length // SCALE) and not (isnan(better) or isnan(worse))
+    ]
+    return fmean(ordering.lead(*pair) for pair in pairs)
+
+
 def ordering_lines(rows: Sequence[Row], published: dict[str, Any]) -> Iterator[str]:
-    """Yield, for each of the paper's orderings, whether it holds here, by mean recall."""
+    """Yield, for each of the paper's orderings, whether it holds here."""
     by_name = {row.name: row for row in rows if row.attention == "full"}
     yield "| ordering, by the mean over the lengths | paper | here | seeds where it holds |"
     yield "| --- | ---: | ---: | ---: |"
-    for claim, better, worse in ORDERINGS:
-        if better not in by_name or worse not in by_name:
+    for ordering in ORDERINGS:
+        if ordering.better not in by_name or ordering.worse not in by_name:
             continue
-        paper = fmean(published["ruler"][better]) - fmean(published["ruler"][worse])
-        one, other = by_name[better], by_name[worse]
-        pairs = zip(one.by_seed, other.by_seed, strict=False)  # as far as both have seeds
-        differences = [seed - other_seed for seed, other_seed in pairs]
-        holds = sum(difference > 0 for difference in differences)
+        better, worse = (
+            by_name[name].by_seed(ordering) for name in (ordering.better, ordering.worse)
+        )
+        leads = [ordering.lead(*pair) for pair in zip(better, worse, strict=False)]
+        holds, digits = sum(lead > 0 for lead in leads), 1 + (ordering.measure == "perplexity")
         yield (
-            f"| {claim} | {paper:+.1f} | {one.overall - other.overall:+.1f} | "
-            f"{holds} of {len(differences)} |"
+            f"| {ordering.claim} | {paper_lead(ordering, published):+.{digits}f} | "
+            f"{fmean(leads):+.{digits}f} | {holds} of {len(leads)} |"
         )
 
 
