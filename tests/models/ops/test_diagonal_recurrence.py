@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 from torch import Tensor
 
 from statespan.models.ops import diagonal_recurrence
 from statespan.models.ops.reference import reference_diagonal_recurrence
-from statespan.native import kernel_level, torch_only
+from tests.models.ops.means import both_means, running_by
 from tests.models.ops.operations import Draw, assert_close, draw_from
-
-both_means = pytest.mark.parametrize("means", ["kernel", "torch"])
 
 
 def run(means: str, *arguments: Tensor, **more: object) -> tuple[Tensor, Tensor]:
-    if means == "kernel" and kernel_level() is None:
-        pytest.skip("no kernel was compiled")
-    with torch_only() if means == "torch" else nullcontext():
+    with running_by(means):
         return diagonal_recurrence(*arguments, **more)
 
 

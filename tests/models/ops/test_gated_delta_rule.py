@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 from torch import Tensor
@@ -12,16 +10,14 @@ from torch.nn.functional import normalize
 from statespan.models.ops import gated_delta_rule
 from statespan.models.ops.reference import reference_gated_delta_rule
 from statespan.native import kernel_level, torch_only
+from tests.models.ops.means import both_means, running_by
 from tests.models.ops.operations import Arguments, assert_close, draw_from, results_and_gradients
 
-both_means = pytest.mark.parametrize("means", ["kernel", "torch"])
 pieces = pytest.mark.parametrize("length", [1, 3, 130])
 
 
 def run(means: str, arguments: Arguments, **more: object) -> tuple[Tensor, Tensor]:
-    if means == "kernel" and kernel_level() is None:
-        pytest.skip("no kernel was compiled")
-    with torch_only() if means == "torch" else nullcontext():
+    with running_by(means):
         return gated_delta_rule(**arguments, **more)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from inspect import unwrap
 from typing import Any
 
@@ -17,17 +16,15 @@ from statespan.errors import InputError
 from statespan.models.ops import gated_norm
 from statespan.models.ops.gated_norm_kernel import GatedNormKernel
 from statespan.models.ops.reference import reference_gated_norm
-from statespan.native import kernel_level, torch_only
+from tests.models.ops.means import MEANS, running_by
 from tests.models.ops.operations import Arguments, assert_close, draw_from, results_and_gradients
 
 BATCH, CHANNELS, EPSILON = 3, 60, 0.1
 
 
-@pytest.fixture(params=["kernel", "torch"])
+@pytest.fixture(params=MEANS)
 def _means(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "kernel" and kernel_level() is None:
-        pytest.skip("no kernel was compiled")
-    with torch_only() if request.param == "torch" else nullcontext():
+    with running_by(request.param):
         yield
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from inspect import unwrap
 from typing import Any
 
@@ -15,13 +14,11 @@ from statespan.errors import InputError
 from statespan.models.ops import mamba_mixer, mamba_mixer_kernel
 from statespan.models.ops.mamba_mixer_kernel import HUGE_PAGE
 from statespan.models.ops.reference import reference_causal_convolution, reference_selective_scan
-from statespan.native import kernel_level, torch_only
+from tests.models.ops.means import both_means, running_by
 from tests.models.ops.operations import Arguments, draw_from
 
 BATCH, WIDTH, CHANNELS, RANK, STATE, WINDOW = 3, 10, 36, 2, 5, 4
 EPSILON = 0.1
-
-both_means = pytest.mark.parametrize("means", ["kernel", "torch"])
 
 
 def make(length: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -47,9 +44,7 @@ def make_block(length: int, seed: int = 0) -> dict[str, Tensor]:
 
 
 def run(means: str, arguments: Arguments, **more: Any) -> tuple[Tensor, Tensor, Tensor]:
-    if means == "kernel" and kernel_level() is None:
-        pytest.skip("no kernel was compiled")
-    with torch_only() if means == "torch" else nullcontext():
+    with running_by(means):
         return mamba_mixer(**arguments, **more)
 
 

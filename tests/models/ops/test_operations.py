@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from statespan.errors import InputError
 from statespan.models.ops import selective_scan
-from statespan.native import kernel_level, torch_only
+from tests.models.ops.means import MEANS, running_by
 from tests.models.ops.operations import (
     BATCH,
     CHANNELS,
@@ -30,11 +29,9 @@ from tests.models.ops.operations import (
 every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
 
-@pytest.fixture(params=["kernel", "torch"])
+@pytest.fixture(params=MEANS)
 def _means(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "kernel" and kernel_level() is None:
-        pytest.skip("no kernel was compiled")
-    with torch_only() if request.param == "torch" else nullcontext():
+    with running_by(request.param):
         yield
 
 

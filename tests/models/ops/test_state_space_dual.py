@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from inspect import unwrap
 
 import pytest
@@ -13,17 +12,15 @@ from statespan.errors import InputError
 from statespan.models.ops import state_space_dual
 from statespan.models.ops.reference import reference_state_space_dual
 from statespan.native import kernel_level, torch_only
+from tests.models.ops.means import both_means, running_by
 from tests.models.ops.operations import Arguments, assert_close, draw_from, results_and_gradients
 
-both_means = pytest.mark.parametrize("means", ["kernel", "torch"])
 pieces = pytest.mark.parametrize("length", [1, 3, 130])
 STATE = torch.tensor([[0.1234567, -3.0], [1e-30, 7e20]])[None, None]
 
 
 def run(means: str, arguments: Arguments, **more: object) -> tuple[Tensor, Tensor]:
-    if means == "kernel" and kernel_level() is None:
-        pytest.skip("no kernel was compiled")
-    with torch_only() if means == "torch" else nullcontext():
+    with running_by(means):
         return state_space_dual(**arguments, **more)
 
 
