@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from math import log
 from pathlib import Path
 from random import Random
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from statespan.errors import ConfigError, InputError, LengthError, UnknownNameError
@@ -339,6 +341,17 @@ def test_a_tokenizer_that_does_not_match_is_refused() -> None:
         LanguageModel(tiny_llama(500), bytes_tokenizer(), "small")
     with pytest.raises(InputError, match="needs a tokenizer to read text, got none"):
         LanguageModel(tiny_llama(500)).encode("a")
+    added = copy.deepcopy(bytes_tokenizer())
+    added.add_special_tokens({"eos_token": "<over>"})
+    with pytest.raises(InputError, match="token of number 1024, but the model has 1024"):
+        LanguageModel(tiny_llama(), added, "ends")
+
+
+def test_padding_has_an_embedding() -> None:
+    added = copy.deepcopy(bytes_tokenizer())
+    added.add_special_tokens({"pad_token": "<pad>"})
+    assert added.pad_token_id == 1024
+    assert LanguageModel(tiny_llama(), added).padding == tiny().padding == 1  # that ends a text
 
 
 def test_text_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
@@ -374,6 +387,24 @@ def test_a_folder_is_loaded_and_what_is_no_model_is_refused(tmp_path: Path) -> N
         load_language_model(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"no config\.json in it"):
         load_language_model(tmp_path)
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="holds no causal language model"):
+        load_language_model(folder)
+    save_file({"other.weight": torch.ones(3)}, weights, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"not those of its config.json: \d+ of the model's"):
+        load_language_model(folder)
+    tensors = load(whole)
+    del tensors["model.norm.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"1 of the model's .* model.norm.weight"):
+        load_language_model(folder)
+    tensors["model.norm.weight"] = torch.ones(7)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"1 of the model's .* model.norm.weight"):
+        load_language_model(folder)
+    weights.write_bytes(whole)
     for file in folder.glob("tokenizer*"):
         file.unlink()
     with pytest.raises(InputError, match="holds no tokenizer"):

@@ -30,6 +30,7 @@ from statespan.records import (
     RulerRecord,
     RunDirectory,
 )
+from statespan.report import evaluation_table
 from tests.evaluation.small_models import save_tiny
 
 SMALL: dict[str, Any] = {
@@ -215,6 +216,31 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(
     with pytest.raises(error, match=message):
         evaluate(evaluate_config({**plain, **changes}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_task_without_room_is_left_out_unless_it_is_named(folder: Path, tmp_path: Path) -> None:
+    plain = small(folder, attention=["full"], attentions={}, suite=["ruler"], samples=1)
+    del plain["tasks"]
+    told: list[str] = []
+    found = evaluate(
+        evaluate_config({**plain, "lengths": [256, 700]}),
+        tmp_path / "run",
+        progress=lambda stage, *_: told.append(stage),
+    )
+    measured = {(r.task, r.length) for r in found.records if isinstance(r, RulerRecord)}
+    left_out = {(task, 256) for task, length in measured if length == 700} - measured
+    assert ("cwe", 256) in left_out
+    assert ("niah_single_1", 256) in measured
+    assert {stage.split(":")[1].strip() for stage in told if stage.startswith("left out")} == {
+        f"{task} at 256" for task, _ in left_out
+    }
+    table = evaluation_table(found.records)
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    ((_, _, short, long),) = (row for row in rows if "average" in row[0])
+    assert short == "–" != long  # of fewer tasks, it would be another mean
+    with pytest.raises(LengthError, match="cwe needs"):
+        evaluate(evaluate_config({**plain, "lengths": [256], "tasks": ["cwe"]}), tmp_path / "no")
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize(

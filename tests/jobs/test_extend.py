@@ -361,9 +361,41 @@ def test_a_checkpoint_that_is_corrupt_or_of_another_model_is_told(
 def test_changed_text_is_told(inputs: dict[str, Path], tmp_path: Path) -> None:
     text = write_text(tmp_path / "text")
     path = stopped({**inputs, "text": text}, tmp_path / "run")
-    (text / "0.txt").write_text("the sea " * 400, "utf-8")
-    with pytest.raises(InputError, match="has changed since the run"):
-        resume_extend(path)
+    old = (text / "0.txt").read_text("utf-8")
+    for changed in ("the sea " * 400, old.replace("sea", "cow", 1)):
+        (text / "0.txt").write_text(changed, "utf-8")
+        with pytest.raises(InputError, match="has changed since the run"):
+            resume_extend(path)
+    (text / "0.txt").write_text(old, "utf-8")
+    assert resume_extend(path).model is not None
+
+
+def test_text_that_is_not_utf_8_is_told_before_training_though_it_is_read_late(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    text = write_text(tmp_path / "text", files=9)
+    for number in range(9):
+        whole = (text / f"{number}.txt").read_bytes()
+        (text / f"{number}.txt").write_bytes(whole + b"\xe9t\xe9")
+        with pytest.raises(InputError, match=f"{number}.txt is not UTF-8"):
+            extend(extend_config(table(inputs["bamba"], text)), tmp_path / "run")
+        (text / f"{number}.txt").write_bytes(whole)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_has_no_room_in_the_length_is_left_out_or_refused_before_training(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    config = table(inputs["bamba"], inputs["text"])
+    config["evaluation"] |= {"suite": ["ruler"]}  # of 32 and 64 tokens
+    with pytest.raises(LengthError, match="at least 256 tokens for RULER"):
+        extend(extend_config(config), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    del config["evaluation"]["suite"]
+    found = extend(extend_config(config), tmp_path / "run")
+    kinds = {type(record).__name__ for record in found.records}
+    assert "PerplexityRecord" in kinds
+    assert "RulerRecord" not in kinds
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(

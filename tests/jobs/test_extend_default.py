@@ -53,14 +53,22 @@ def test_an_unknown_file_is_told() -> None:
         launch_config("fsdp")
 
 
-@given(st.integers(2, 1 << 20), st.integers(100, 10**12), st.integers(1, 20_000))
+@given(
+    st.integers(2, 1 << 20), st.integers(100, 10**12), st.integers(1, 20_000), st.integers(1, 64)
+)
 def test_every_size_has_a_recipe_that_can_be_trained(
-    length: int, parameters: int, width: int
+    length: int, parameters: int, width: int, processes: int
 ) -> None:
     for kind in ("full", "span", "sliding", "s2", "moba"):
-        made = recipe(length, parameters=parameters, width=width, attention=kind)
+        made = recipe(
+            length, parameters=parameters, width=width, attention=kind, processes=processes
+        )
         config = to_struct(made.training, FineTuningConfig)
         make_attention(kind, made.attentions[kind])
-        assert config.steps * config.rows * length <= max(1.5 * 500_000_000, 2 * length)
+        alone = recipe(length, parameters=parameters, width=width, attention=kind)
+        assert config.rows % processes == 0
+        assert 0 <= config.rows - alone.training["rows"] < processes
+        tokens = config.steps * alone.training["rows"] * length
+        assert tokens <= max(1.5 * 524_288_000, 2 * length)
         assert 1 <= made.rank <= 32
         assert max(made.attentions["span"]["chunk"]) <= 4_096

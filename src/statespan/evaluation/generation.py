@@ -82,7 +82,7 @@ def _generate(model: LanguageModel, samples: Sequence[RulerSample]) -> list[str]
     prompts = [model.encode(sample.prompt) for sample in samples]
     longest = max(map(len, prompts))
     end = model.model.generation_config.eos_token_id
-    padding = _padding(model.tokenizer, end)
+    padding = model.padding
     tokens = torch.full((len(prompts), longest), padding, device=model.device)
     mask = torch.zeros_like(tokens)
     for row, prompt in enumerate(prompts):
@@ -113,10 +113,3 @@ def _generate(model: LanguageModel, samples: Sequence[RulerSample]) -> list[str]
             tokens, attention_mask=mask, generation_config=config, stopping_criteria=[answered]
         )
     return read(made)
-
-
-def _padding(tokenizer: Any, end: int | list[int] | None) -> int:
-    """Return a token to pad with: it is masked, so any will do."""
-    ends = [end] if isinstance(end, int) else end or []
-    candidates: list[int | None] = [tokenizer.pad_token_id, *ends, 0]
-    return next(token for token in candidates if token is not None)

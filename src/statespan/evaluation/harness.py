@@ -45,7 +45,8 @@ def evaluate_harness(
     Raises:
         MissingExtraError: lm_eval is not installed.
         UnknownNameError: no such task.
-        InputError: there is no such folder, no tokenizer, or a task without data.
+        InputError: there is no such folder, no tokenizer, a task without data, or one that the
+            harness cannot run on a live model.
     """
     manager = _task_manager(folder)
     if task not in manager.all_tasks:
@@ -75,6 +76,8 @@ def evaluate_harness(
             f"the harness could not get the data of {task}: {error} A task in a folder of your own "
             "works offline."
         ) from error
+    except (AssertionError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"the harness could not run {task} on a live model: {error}") from error
     return list(_records(results, task, attention))
 
 

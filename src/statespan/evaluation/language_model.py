@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 import torch
+from safetensors import SafetensorError
 
 from statespan.compiler.quiet import quiet_transformers
 from statespan.errors import InputError
@@ -29,7 +30,8 @@ class LanguageModel:
         leading: the tokens that the tokenizer itself puts before a text (BOS, or none).
 
     Raises:
-        InputError: the tokenizer has more tokens than the model has embeddings.
+        InputError: the tokenizer has more tokens than the model has embeddings, or ends texts with
+            one that there is none for.
     """
 
     model: Any
@@ -43,12 +45,22 @@ class LanguageModel:
             return
         self._check(range(self.tokenizer.vocab_size))
         object.__setattr__(self, "leading", tuple(_leading_tokens(self.tokenizer)))
-        self._check(self.leading)
+        end = getattr(self.tokenizer, "eos_token_id", None)
+        self._check([*self.leading, *([] if end is None else [end])])
 
     @property
     def vocabulary(self) -> int:
         """The number of tokens that the model has embeddings for."""
         return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def padding(self) -> int:
+        """A token to pad with: one that ends a text if there is none for it, for it is masked."""
+        end = self.model.generation_config.eos_token_id
+        ends = [end] if isinstance(end, int) else end or []
+        candidates = [getattr(self.tokenizer, "pad_token_id", None), *ends]
+        known = (token for token in candidates if token is not None and token < self.vocabulary)
+        return next(known, 0)
 
     @property
     def device(self) -> torch.device:
@@ -102,8 +114,8 @@ def load_language_model(
     Nothing is downloaded. `device` is the GPU where there is one, else the CPU.
 
     Raises:
-        InputError: there is no such folder, no causal language model in it, or no tokenizer that
-            goes with it.
+        InputError: there is no such folder, no causal language model in it, weights that lack some
+            of the model's or are damaged, or no tokenizer that goes with it.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
@@ -113,20 +125,39 @@ def load_language_model(
         raise InputError(f"{folder} holds no model of transformers: there is no config.json in it.")
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        with quiet_transformers():
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=DTYPES[dtype], local_files_only=True
+        # What lacks weights draws them from the global generator.
+        with quiet_transformers(), torch.random.fork_rng(devices=[]):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=DTYPES[dtype],
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder} holds no causal language model: {_first(error)}") from error
+    model, info = loaded
+    _check_whole(folder, info)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder} holds no tokenizer: {_first(error)}") from error
     # Longer texts than the model was trained on are the point: no warning about them.
     tokenizer.model_max_length = 1 << 60
-    model.to(place)  # type: ignore[arg-type]
+    model.to(place)
     return LanguageModel(model, tokenizer, folder.resolve().name)
+
+
+def _check_whole(folder: Path, info: Mapping[str, Any]) -> None:
+    """Check that no weight of a model was left as it was drawn."""
+    shaped = {name for name, *_ in info["mismatched_keys"]}
+    lacking = sorted({*info["missing_keys"], *shaped})
+    if lacking:
+        shown = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
+        raise InputError(
+            f"the weights in {folder} are not those of its config.json: {len(lacking)} of the "
+            f"model's are missing or have another shape, {shown}"
+        )
 
 
 def _first(error: Exception) -> str:

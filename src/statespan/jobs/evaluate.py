@@ -15,7 +15,7 @@ from statespan.errors import RunDirectoryError
 from statespan.evaluation.attentions import attending, make_attention
 from statespan.evaluation.language_model import LanguageModel, load_language_model
 from statespan.jobs.evaluate_config import EvaluateConfig, evaluate_config
-from statespan.jobs.evaluate_plan import cell_of, plan_cells, prepare_bench
+from statespan.jobs.evaluate_plan import cell_of, cells_with_room, plan_cells, prepare_bench
 from statespan.jobs.evaluate_suites import SUITES, Bench, Cell
 from statespan.jobs.measurement import finished_records
 from statespan.jobs.probe_stages import Progress, use_threads
@@ -79,13 +79,14 @@ def evaluate(
             is not UTF-8; also when the model has no attention to exchange.
         UnknownNameError: a suite, a task or a kind of attention that there is not.
         ConfigError: settings that an attention does not have.
-        LengthError: text that is too short, or a length that a task has no room in.
+        LengthError: text that is too short, or a length that a task the config names has no room
+            in; a task that it does not name is left out there.
         MissingExtraError: the suite harness without lm_eval.
         StorageError: the disk is full, or a file cannot be written.
     """
     if _holds(path, config):
         return resume_evaluate(path, model=model, progress=progress)
-    with _bench(config, path, model) as (bench, cells):
+    with _bench(config, path, model, progress) as (bench, cells):
         directory = RunDirectory.create(path, config)
         with directory.lock():
             return _run(directory, bench, cells, progress)
@@ -107,7 +108,7 @@ def resume_evaluate(
         if records:
             return _report(directory, records)
         config = evaluate_config(directory.config_table())
-        with _bench(config, path, model) as (bench, cells):
+        with _bench(config, path, model, progress) as (bench, cells):
             return _run(directory, bench, cells, progress)
 
 
@@ -121,7 +122,7 @@ def _holds(path: Path, config: EvaluateConfig) -> bool:
 
 @contextmanager
 def _bench(
-    config: EvaluateConfig, path: Path, model: LanguageModel | None
+    config: EvaluateConfig, path: Path, model: LanguageModel | None, progress: Progress
 ) -> Iterator[tuple[Bench, list[Cell]]]:
     """Give what all cells need, and the cells, after all that can be refused has been looked at."""
     cells = plan_cells(config)
@@ -140,6 +141,9 @@ def _bench(
         for attention in attentions.values():
             with attending(live.model, attention):
                 pass
+        cells, reasons = cells_with_room(config, live, cells)
+        for reason in reasons:
+            progress(f"left out: {reason}", 1, 1, "")
         yield prepare_bench(config, live, attentions, path, cells), cells
 
 

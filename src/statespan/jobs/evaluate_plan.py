@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from statespan.errors import UnknownNameError
+from statespan.errors import LengthError, UnknownNameError
 from statespan.evaluation.attentions import Exchangeable
 from statespan.evaluation.language_model import LanguageModel
 from statespan.evaluation.lists import LISTS
 from statespan.evaluation.perplexity import check_text
 from statespan.evaluation.prose import read_documents
-from statespan.evaluation.ruler import default_haystack, essay_haystack, ruler_samples
+from statespan.evaluation.ruler import (
+    Haystack,
+    default_haystack,
+    essay_haystack,
+    ruler_samples,
+)
 from statespan.jobs.evaluate_config import EvaluateConfig
 from statespan.jobs.evaluate_suites import SUITES, Bench, Cell
 from statespan.records import (
@@ -23,7 +28,7 @@ from statespan.records import (
     RulerRecord,
 )
 
-__all__ = ["cell_of", "plan_cells", "prepare_bench"]
+__all__ = ["cell_of", "cells_with_room", "plan_cells", "prepare_bench"]
 
 
 def plan_cells(config: EvaluateConfig) -> list[Cell]:
@@ -64,6 +69,37 @@ def cell_of(record: Record) -> Cell | None:
     return None
 
 
+def cells_with_room(
+    config: EvaluateConfig, model: LanguageModel, cells: Sequence[Cell]
+) -> tuple[list[Cell], list[str]]:
+    """Return the cells whose length has room for their task of RULER, and why others have none.
+
+    With the tokens of some tokenizers a task's shortest prompt is longer than a length.
+
+    Raises:
+        LengthError: a task that the config names has no room, or there is room for nothing.
+        InputError: no essays in the folder that the config names.
+    """
+    haystack, reasons = _haystack(config), {}
+    for task, length in {(c.task, c.length): None for c in cells if c.suite == "ruler"}:
+        try:
+            ruler_samples(task, model.tokenizer, length, 1, seed=config.seed, haystack=haystack)
+        except LengthError as error:
+            if config.tasks is not None:
+                raise
+            reasons[task, length] = str(error)
+    room = [
+        cell for cell in cells if cell.suite != "ruler" or (cell.task, cell.length) not in reasons
+    ]
+    if reasons and not room:
+        raise LengthError(next(iter(reasons.values())))
+    return room, [f"{task} at {length:,}: {why}" for (task, length), why in reasons.items()]
+
+
+def _haystack(config: EvaluateConfig) -> Haystack:
+    return default_haystack() if config.essays is None else essay_haystack(Path(config.essays))
+
+
 def prepare_bench(
     config: EvaluateConfig,
     model: LanguageModel,
@@ -71,18 +107,14 @@ def prepare_bench(
     path: Path,
     cells: Sequence[Cell],
 ) -> Bench:
-    """Return what the cells need, once it is known that each has text and room enough.
+    """Return what the cells need, once it is known that each has text enough.
 
     Raises:
         InputError: no text, or text that is not UTF-8.
-        LengthError: text that is shorter than the longest length, or a length without room.
+        LengthError: text that is shorter than the longest length.
     """
     text = None if config.text is None else Path(config.text)
     documents = read_documents(text)
-    essays = config.essays
-    haystack = default_haystack() if essays is None else essay_haystack(Path(essays))
     if any(cell.suite == "perplexity" for cell in cells):
         check_text(model, documents, max(config.lengths))
-    for task, length in {(c.task, c.length): None for c in cells if c.suite == "ruler"}:
-        ruler_samples(task, model.tokenizer, length, 1, seed=config.seed, haystack=haystack)
-    return Bench(config, model, attentions, documents, haystack, path / "samples")
+    return Bench(config, model, attentions, documents, _haystack(config), path / "samples")

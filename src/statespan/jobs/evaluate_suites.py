@@ -199,7 +199,11 @@ class HarnessSuite(Suite):
         return harness_tasks(_folder(config))
 
     def chosen(self, config: EvaluateConfig) -> list[str]:
-        known = set(self.tasks(config))
+        others = (SUITES.get(name) for name in config.suite)
+        taken = {
+            task for suite in others if suite is not self for task in suite.tasks(config)
+        }  # some names are those of tasks here, too, as those of RULER
+        known = set(self.tasks(config)) - taken
         wanted = [task for task in config.tasks or () if task in known]
         if not wanted:
             raise ConfigError(

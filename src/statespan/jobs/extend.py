@@ -111,7 +111,8 @@ def resume_extend(path: Path, *, progress: Progress = lambda *_: None) -> Extend
 
     Raises:
         RunDirectoryError: there is no run, or another process is at work in it.
-        InputError: the text is not what it was when the run began.
+        InputError: the text is not what it was when the run began (of files, the names, the sizes
+            and 4 GiB of text are compared).
         StorageError: the checkpoint cannot be read, or is of another model.
     """
     directory = RunDirectory.open(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from math import gcd
 from typing import Annotated, Any, Literal, TypeAlias
@@ -133,7 +134,13 @@ def complete(config: ExtendConfig, model: LanguageModel) -> ExtendConfig:
         )
     width = model.model.get_input_embeddings().weight.shape[1]
     kind = _kind(config)
-    made = recipe(config.length, parameters=model.parameters, width=width, attention=kind)
+    made = recipe(
+        config.length,
+        parameters=model.parameters,
+        width=width,
+        attention=kind,
+        processes=int(os.environ.get("WORLD_SIZE", "1")),  # as `accelerate launch` says
+    )
     rank = config.rank or made.rank
     settings = config.attentions.get(config.train_attention, {})
     attentions = {config.train_attention: {**made.attentions.get(kind, {}), **settings}}
@@ -186,13 +193,14 @@ def _kind(config: ExtendConfig) -> str:
 def _measured(config: ExtendConfig, span: Mapping[str, Any], own: int | None) -> dict[str, Any]:
     """Return what is measured by default: from the model's own length, or 256, in doublings.
 
-    Span-expanded attention is then the causal one that recalls, with the smallest chunk trained on.
+    RULER needs 256 tokens, and is left out of a shorter extension. Span-expanded attention is then
+    the causal one that recalls, with the smallest chunk trained on.
     """
     lengths = [config.length]
     while lengths[0] // 2 >= max(LEAST_MEASURED, own or LEAST_MEASURED):
         lengths.insert(0, lengths[0] // 2)
     table: dict[str, Any] = {
-        "suite": ["perplexity", "ruler"],
+        "suite": ["perplexity", *(["ruler"] if config.length >= LEAST_MEASURED else [])],
         "lengths": lengths,
         "attention": ["full", "span"],
         "samples": 20,

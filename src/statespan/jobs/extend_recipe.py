@@ -7,7 +7,8 @@ from typing import Any, final
 
 __all__ = ["Recipe", "recipe"]
 
-STEPS, TOKENS, ROWS = 1_000, 500_000_000, 64
+STEPS, ROWS, LENGTH = 1_000, 64, 8_192
+TOKENS = STEPS * ROWS * LENGTH
 LEARNING_RATE, WARMUP, SHIFTED_SHARE = 2e-4, 20, 0.1
 WIDTH, PARAMETERS = 2_560, 2_700_000_000
 RANK, CHUNKS, BLOCK, TOP_K = 32, (2_048, 4_096), 32, 8
@@ -35,13 +36,16 @@ class Recipe:
     attentions: dict[str, dict[str, Any]]
 
 
-def recipe(length: int, *, parameters: int, width: int, attention: str = "span") -> Recipe:
+def recipe(
+    length: int, *, parameters: int, width: int, attention: str = "span", processes: int = 1
+) -> Recipe:
     """Return the recipe for a model of so many parameters, so wide, at a length.
 
     For the paper's model and length it is the paper's. For others:
 
-    - tokens: as many a parameter as in the paper, 0.185, and at most 0.5 billion;
-    - steps: 1,000, or as many rows as those tokens are, if that is less; a step takes the rest;
+    - tokens: as many a parameter as in the paper, 0.194, and at most 0.52 billion;
+    - steps: 1,000, or as many rows as those tokens are, if that is less; a step takes the rest, up
+      to a multiple of the processes that share the rows;
     - rate: 2e-4 for a width of 2,560, higher in proportion for a narrower model, at most 1e-3; a
       tenth of that for shifted sparse attention; warm-up over a fiftieth of the steps;
     - rank: 32, at most a quarter of the width; alpha is twice the rank;
@@ -53,12 +57,12 @@ def recipe(length: int, *, parameters: int, width: int, attention: str = "span")
     Example:
         >>> paper = recipe(8_192, parameters=2_700_000_000, width=2_560)
         >>> [paper.training[name] for name in ("steps", "rows", "learning_rate", "warmup")]
-        [1000, 61, 0.0002, 20]
+        [1000, 64, 0.0002, 20]
         >>> paper.rank, paper.attentions["span"]["chunk"], paper.attentions["span"]["block"]
         (32, [2048, 4096], 32)
         >>> small = recipe(4_096, parameters=3_000_000, width=128)
         >>> [small.training[name] for name in ("steps", "rows", "learning_rate", "warmup")]
-        [136, 1, 0.001, 3]
+        [142, 1, 0.001, 3]
         >>> small.rank, small.attentions["span"]["chunk"], small.attentions["span"]["block"]
         (32, [1024, 2048], 32)
     """
@@ -69,7 +73,7 @@ def recipe(length: int, *, parameters: int, width: int, attention: str = "span")
     return Recipe(
         training={
             "steps": steps,
-            "rows": round(rows_in_all / steps),
+            "rows": -(-round(rows_in_all / steps) // processes) * processes,
             "batch_size": max(1, TOKENS_AT_ONCE // length),
             "learning_rate": rate * (SHIFTED_SHARE if attention == "s2" else 1),
             "warmup": max(1, round(steps * WARMUP / STEPS)),

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import torch
-
 from statespan.errors import InputError
 from statespan.evaluation.attentions import attending, make_attention
 from statespan.evaluation.language_model import LanguageModel, load_language_model
 from statespan.evaluation.perplexity import check_text
 from statespan.evaluation.prose import read_documents
 from statespan.jobs.evaluate import evaluate
-from statespan.jobs.evaluate_plan import plan_cells
+from statespan.jobs.evaluate_plan import cells_with_room, plan_cells
 from statespan.jobs.extend_config import (
     ExtendConfig,
     complete,
@@ -85,8 +83,10 @@ def prepare_extension(config: ExtendConfig, path: Path, progress: Progress) -> P
     progress("reading the model", 1, 1, f"{base.parameters:,} parameters")
     progress("reading text", 0, 1, config.text)
     source = open_text(Path(config.text), field=config.data.field)
+    source.fingerprint  # noqa: B018  # all text is looked at
     make_stream(config, base, source)(StreamPosition()).check()
-    _check_measurement(config, base)
+    for reason in _check_measurement(config, base):
+        progress(f"left out: {reason}", 1, 1, "")
     progress("reading text", 1, 1, f"{source.num_units:,} files or lines")
     accelerator = make_accelerator(training_config(config), logs=path / "trackers")
     base.model.to(accelerator.device)
@@ -97,8 +97,9 @@ def measure_stage(prepared: PreparedExtension, directory: RunDirectory, stage: s
     """Measure the model, in a run directory of its own; what is there already is only read."""
     config = measurement_config(prepared.config, before=stage == BEFORE)
 
-    def show(_: str, done: int, total: int, remark: str) -> None:
-        prepared.progress(f"measuring {stage}", done, total, remark)
+    def show(what: str, done: int, total: int, remark: str) -> None:
+        if what == "evaluating":  # what is left out was told before
+            prepared.progress(f"measuring {stage}", done, total, remark)
 
     path = directory.path / stage
     return evaluate(config, path, model=prepared.base, progress=show).records
@@ -150,7 +151,7 @@ def _train(
         seed=prepared.config.seed,
         checkpoint_path=directory.path / CHECKPOINT,
         accelerator=accelerator,
-        padding=prepared.base.tokenizer.pad_token_id or 0,
+        padding=prepared.base.padding,
     )
     if accelerator.is_main_process:
         kept = [r for r in directory.read_records(LOG) if _step_of(r) <= done]
@@ -190,24 +191,27 @@ def describe_extension(prepared: PreparedExtension, trainee: Trainee) -> Extensi
 
 
 def _load(config: ExtendConfig) -> LanguageModel:
-    with torch.random.fork_rng(devices=[]):  # `transformers` draws from the global generator
-        model = load_language_model(Path(config.model), dtype=config.dtype, device=config.device)
+    model = load_language_model(Path(config.model), dtype=config.dtype, device=config.device)
     if model.tokenizer is None:
         raise InputError(f"{config.model} needs a tokenizer beside the model, got none.")
     return model
 
 
-def _check_measurement(config: ExtendConfig, model: LanguageModel) -> None:
-    """Check, before hours of training, what would stop the measurement after them."""
+def _check_measurement(config: ExtendConfig, model: LanguageModel) -> list[str]:
+    """Check, before hours of training, what would stop the measurement after them.
+
+    Returns what is left out of it, and why.
+    """
     for before in (True, False):
         measured = measurement_config(config, before=before)
-        plan_cells(measured)
+        cells = plan_cells(measured)
         for name in measured.attention:
             with attending(model.model, make_attention(name, measured.attentions.get(name, {}))):
                 pass
     if "perplexity" in measured.suite:
         documents = read_documents(None if measured.text is None else Path(measured.text))
         check_text(model, documents, max(measured.lengths))
+    return cells_with_room(measured, model, cells)[1]
 
 
 def _step_of(record: Record) -> int:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from statespan.records import PerplexityRecord, RecallRecord, Record, RulerRecord
-from statespan.report.evaluation_tables import ruler_average
+from statespan.report.evaluation_tables import lengths_of_all, ruler_average
 
 __all__ = ["draw_perplexity", "draw_recall", "draw_ruler"]
 
@@ -61,7 +61,7 @@ def draw_ruler(records: Sequence[Record]) -> bytes:
     for axes, (title, members) in zip(grid, panels, strict=False):
         for number, (name, color) in enumerate(zip(attentions, cycle(COLORS), strict=False)):
             own = [r for r in members if r.attention == name]
-            there = [length for length in lengths if any(r.length == length for r in own)]
+            there = lengths_of_all(own)
             scores = [ruler_average(own, length) for length in there]
             axes.plot(there, scores, "o-", color=color, label=name, **_narrower(number))
         tasks = len({r.task for r in members})

@@ -19,7 +19,13 @@ from statespan.records import (
 )
 from statespan.report.tables import percent
 
-__all__ = ["evaluation_line", "evaluation_notes", "evaluation_table", "ruler_average"]
+__all__ = [
+    "evaluation_line",
+    "evaluation_notes",
+    "evaluation_table",
+    "lengths_of_all",
+    "ruler_average",
+]
 
 
 def evaluation_line(records: Sequence[Record]) -> str:
@@ -121,10 +127,18 @@ def _means(measure: str, found: Sequence[RulerRecord]) -> list[_Row]:
     rows = []
     for name in _attentions(found):
         own = [r for r in found if r.attention == name]
-        lengths = sorted({r.length for r in own})
+        lengths = lengths_of_all(own)
         values = {length: percent(ruler_average(own, length)) for length in lengths}
-        rows.append(_Row(measure, name, values))
+        if values:
+            rows.append(_Row(measure, name, values))
     return rows
+
+
+def lengths_of_all(records: Sequence[RulerRecord]) -> list[int]:
+    """Return the lengths at which each of the tasks was measured: not each has room everywhere."""
+    tasks = {record.task for record in records}
+    lengths = sorted({record.length for record in records})
+    return [n for n in lengths if {r.task for r in records if r.length == n} == tasks]
 
 
 def ruler_average(records: Iterable[RulerRecord], length: int) -> float:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from statespan.errors import TrainingError
+from statespan.errors import ConfigError, TrainingError
 from statespan.pretrained.span.extension import hook_of
 from statespan.pretrained.span.plan import model_of
 from statespan.records import TokensRecord
@@ -75,7 +75,7 @@ class FineTuning:
 
     Raises:
         StorageError: a checkpoint could not be written, or is of another model.
-        ConfigError: see `make_accelerator`.
+        ConfigError: see `make_accelerator`; also under DeepSpeed, where a checkpoint has begun.
     """
 
     def __init__(
@@ -98,11 +98,18 @@ class FineTuning:
         )
         self.model, self._optimizer = accelerator.prepare(TokenLoss(model), optimizer)
         self._inner: nn.Module = accelerator.unwrap_model(self.model).model
-        self._raw: Any = getattr(self._optimizer, "optimizer", self._optimizer)
+        # DeepSpeed has made one long tensor of the optimizer's state, which nothing here can read.
+        is_flat = accelerator.distributed_type.value == "DEEPSPEED"
+        self._raw: Any = None if is_flat else getattr(self._optimizer, "optimizer", self._optimizer)
         self._attention = hook_of(model)
         self.state = FineTuningState()
         if checkpoint_path.exists():
             self.state = read_state(checkpoint_path, FineTuningState)
+            if is_flat and 0 < self.state.step < config.steps:
+                raise ConfigError(
+                    "a training under DeepSpeed cannot be continued, for its optimizer's state is "
+                    "not kept: launch it with another config of accelerate, or begin a new run."
+                )
             load_trainable(checkpoint_path, self._inner, self._raw)
         self._stream = stream(self.state.position)
         if not checkpoint_path.exists():

@@ -84,6 +84,8 @@ def make_accelerator(config: FineTuningConfig, *, logs: Path | None = None) -> A
         log_with=config.trackers or None,
         project_dir=None if logs is None else str(logs),
     )
+    if plugin := getattr(accelerator.state, "deepspeed_plugin", None):
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = min(own, config.batch_size)
     if cpu and processes > 1 and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         _share_weights_out(accelerator)
     return accelerator

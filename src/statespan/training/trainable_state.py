@@ -26,12 +26,12 @@ STATE = "state"
 def save_trainable(
     path: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     state: msgspec.Struct,
     *,
     writes: bool = True,
 ) -> None:
-    """Write what trains of `model`, the optimizer, and `state` as JSON to `path`, whole or not.
+    """Write what trains of `model`, the optimizer and `state` as JSON to `path`, whole or not.
 
     A weight that is in several places is written once. Weights that are shared out among processes
     are gathered, for which all of them must call this; only those that `writes` write.
@@ -111,10 +111,13 @@ def _load_optimizer(
         optimizer.state[weight] = state
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+def _tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None
+) -> Iterator[tuple[str, Tensor]]:
+    states = {} if optimizer is None else optimizer.state
     for name, weight in _weights(model):
         yield f"model.{name}", weight.detach()
-        for key, value in optimizer.state.get(weight, {}).items():
+        for key, value in states.get(weight, {}).items():
             yield f"optimizer.{key}.{name}", value
 
 

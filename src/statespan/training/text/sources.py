@@ -10,6 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,9 @@ Pieces = Callable[[], Iterator[str]]
 """Reads one document from its beginning, piece by piece."""
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz")
+LOOKED_AT = 4 << 30
+"""Bytes of text that are read before a run begins, at most."""
+
 DATA_SET, DATA_SETS = "state.json", "dataset_dict.json"
 
 
@@ -46,7 +50,14 @@ class TextSource(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """A digest of names and sizes, to tell whether the text is still the same."""
+        """A digest, by which text is known to be the same: of files, names, sizes and contents.
+
+        All text is read for it, up to `LOOKED_AT` bytes, so that what is wrong in it is found now.
+
+        Raises:
+            InputError: there is something that is not UTF-8, or no JSON with a text.
+            StorageError: it cannot be read.
+        """
 
     @abstractmethod
     def documents(self, unit: int) -> Iterator[Pieces]:
@@ -106,10 +117,19 @@ class _Files(TextSource):
     def num_units(self) -> int:
         return len(self._units) // 2
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         facts = [f"{file.name} {file.stat().st_size}" for file in self._files]
-        return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+        digest, looked_at = hashlib.sha256("\n".join(facts).encode()), 0
+        for unit in range(self.num_units):
+            if looked_at >= LOOKED_AT:
+                break
+            for document in self.documents(unit):
+                for piece in document():
+                    content = piece.encode()
+                    digest.update(content)
+                    looked_at += len(content)
+        return digest.hexdigest()
 
     def documents(self, unit: int) -> Iterator[Pieces]:
         number, offset = self._units[2 * unit], self._units[2 * unit + 1]
