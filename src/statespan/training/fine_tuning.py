@@ -108,7 +108,7 @@ class FineTuning:
             if is_flat and 0 < self.state.step < config.steps:
                 raise ConfigError(
                     "a training under DeepSpeed cannot be continued, for its optimizer's state is "
-                    "not kept: launch it with another config of accelerate, or begin a new run."
+                    "not kept: begin a new run."
                 )
             load_trainable(checkpoint_path, self._inner, self._raw)
         self._stream = stream(self.state.position)

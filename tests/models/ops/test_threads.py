@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from multiprocessing.queues import Queue
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,6 +51,27 @@ def test_work_is_shared_with_and_without_the_threads_of_torch() -> None:
     finally:
         native.lend_threads(library)
     assert product() == whole_numbers()
+
+
+ALONE = """
+from pathlib import Path
+import torch
+from statespan import native
+from statespan.models.ops.linear import multiply
+native.LEAST_WORK = 1
+torch.set_num_threads(2)
+numbers = torch.ones(96, 96)
+before = len(list(Path("/proc/self/task").iterdir()))
+multiply(numbers, numbers)
+print(len(list(Path("/proc/self/task").iterdir())) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no list of threads here")
+def test_the_second_thread_is_one_of_torch_and_stays() -> None:
+    command = [sys.executable, "-c", ALONE]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert found.stdout.split() == ["1"]
 
 
 def put_product(queue: Queue[list[list[float]]]) -> None:
