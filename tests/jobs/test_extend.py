@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from statespan.errors import (
@@ -415,6 +416,25 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     monkeypatch.setattr(trainable_state, "write_atomically", full)
     with pytest.raises(StorageError, match=r"disk is full.*--resume"):
         extend(extend_config(table(inputs["bamba"], inputs["text"])), path)
+    monkeypatch.undo()
+    assert resume_extend(path).model is not None
+
+
+def test_a_disk_that_is_full_when_the_model_is_saved_leaves_nothing_half(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What safetensors says of a full disk was seen on one."""
+    from statespan.jobs import extend_saving
+
+    def full(file: Path, content: bytes) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    path = tmp_path / "run"
+    monkeypatch.setattr(extend_saving, "write_atomically", full)
+    with pytest.raises(StorageError, match=r"disk is full.*--resume"):
+        extend(extend_config(table(inputs["bamba"], inputs["text"])), path)
+    assert not list(path.glob("*.partial"))
+    assert not list(path.glob(".*.partial"))
     monkeypatch.undo()
     assert resume_extend(path).model is not None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 from safetensors import SafetensorError
 
 from statespan.adapters import merge
-from statespan.errors import StorageError
 from statespan.jobs.extend_card import extension_card
 from statespan.jobs.extend_stages import PreparedExtension
 from statespan.pretrained import decelerate
@@ -58,7 +58,14 @@ def _save_whole(folder: Path, write: Callable[[Path], None]) -> None:
         write(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
-    except OSError as error:
-        raise storage_error(folder, "write", error) from error
-    except SafetensorError as error:
-        raise StorageError(f"cannot write {folder}: {error}.") from error
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)  # what lacks is room
+        raise storage_error(folder, "write", _system_error(error)) from error
+
+
+def _system_error(error: Exception) -> OSError:
+    """Return the error of the system, of which safetensors tells in words."""
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), str(error)) if number else OSError(str(error))
