@@ -11,6 +11,7 @@ go to `results/`, and `page.py` draws them.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ MAIN = (
     *("sliding", "s2", "short_chunk", "long_chunk", "landmark"),
 )
 """The rows with three seeds."""
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
+"""Let glibc keep the memory of freed tensors, which it takes from the system again otherwise."""
 
 
 def put_over(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +64,9 @@ def run_row(runs: Path, job: tuple[str, int]) -> str | None:
     given = ["--resume", str(place)] if begun else [str(config), "--output", str(place)]
     with (runs / f"{name}.log").open("ab") as log:
         command = [sys.executable, "-m", "statespan", verb, *given]
-        code = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+        code = subprocess.run(
+            command, stdout=log, stderr=log, check=False, env={**os.environ, **MEMORY}
+        ).returncode
     if code:
         return f"{name} ended with {code}: see {runs / name}.log"
     write_atomically(RESULTS / f"{name}.jsonl", read_bytes(place / "records.jsonl"))

@@ -210,6 +210,22 @@ def test_a_run_goes_on_with_the_weights_of_another(texts: dict[str, str], tmp_pa
     assert (whole.model / "model.safetensors").read_bytes() != weights
 
 
+def test_a_block_of_another_kind_begins_anew(texts: dict[str, str], tmp_path: Path) -> None:
+    def weights(name: str, **changes: Any) -> dict[str, torch.Tensor]:
+        model = run(texts, tmp_path / name, training={"steps": 0}, **changes).model
+        return load_file(model / "model.safetensors")
+
+    before = weights("before")  # its attention is block 1
+    moved = {**TINY["model"], "attention_layers": [0]}
+    new = weights("new", model=moved, seed=5)
+    after = weights("after", model=moved, seed=5, initialize_from=str(tmp_path / "before/model"))
+    assert after.keys() == new.keys()
+    for name, weight in after.items():
+        source = before if name in before else new
+        assert torch.equal(weight, source[name]), name
+    assert any(name not in before for name in after)
+
+
 def test_a_model_that_cannot_be_gone_on_with_is_told(texts: dict[str, str], tmp_path: Path) -> None:
     model = run(texts, tmp_path / "first", training={"steps": 0}).model
 

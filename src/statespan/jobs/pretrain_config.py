@@ -46,7 +46,8 @@ class PretrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         context: the length of a row, and so of the longest document, in tokens.
         vocab_size: how many tokens the tokenizer has, which is trained on the text.
         initialize_from: the folder of a model of these sizes that an earlier run made, whose
-            weights and tokenizer are gone on with; none: both are made anew.
+            weights and tokenizer are gone on with; a block that is attention there and Mamba-2
+            here, or the other way round, begins anew. None: all is made anew.
     """
 
     text: str

@@ -16,7 +16,7 @@ from statespan.jobs.pretrain_config import PretrainConfig
 from statespan.jobs.pretrain_measurement import HeldOutDocuments, draw_held_out, measure_held_out
 from statespan.jobs.probe_stages import Progress
 from statespan.pretrained import accelerate
-from statespan.pretrained.hybrid import build_hybrid, load_weights
+from statespan.pretrained.hybrid import build_hybrid, hybrid_weights, load_weights
 from statespan.records import HeldOutRecord, Record, RunDirectory, TokensRecord, read_bytes
 from statespan.training import checkpoint_step, python_stream, torch_stream
 from statespan.training.documents import (
@@ -186,8 +186,9 @@ def first_files(config: PretrainConfig, texts: Texts) -> tuple[Tokenizer, list[t
             )
     files = [*tokenizer_files(tokenizer, config.context), text_digests(texts)]
     if weights is not None:
-        load_weights(_build(config, tokenizer), weights, str(config.initialize_from))
-        files.append((INITIAL, weights))
+        model = _build(config, tokenizer)
+        load_weights(model, weights, str(config.initialize_from))
+        files.append((INITIAL, hybrid_weights(model)))
     return tokenizer, files
 
 

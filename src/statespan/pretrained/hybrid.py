@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -19,9 +20,18 @@ from statespan.errors import ConfigError
 from statespan.records import write_atomically
 from statespan.records.storage import storage_error
 
-__all__ = ["HybridConfig", "build_hybrid", "load_weights", "round_weights", "save_hybrid"]
+__all__ = [
+    "HybridConfig",
+    "build_hybrid",
+    "hybrid_weights",
+    "load_weights",
+    "round_weights",
+    "save_hybrid",
+]
 
 AtLeast1: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+BLOCK = re.compile(r"model\.layers\.\d+\.(mamba|self_attn)\.")
 
 DELTA = (1e-3, 1e-1)
 DECAY = (1.0, 16.0)
@@ -147,9 +157,20 @@ def _spread_delta(bias: Tensor, generator: torch.Generator) -> None:
     bias.copy_(delta + torch.log(-torch.expm1(-delta)))
 
 
+def hybrid_weights(model: nn.Module) -> bytes:
+    """Return a hybrid's safetensors file in bfloat16, without the head, which is the embedding."""
+    weights = {
+        name: parameter.detach().bfloat16().contiguous()
+        for name, parameter in model.named_parameters()
+    }
+    return save(weights, metadata={"format": "pt"})
+
+
 @torch.no_grad()
 def load_weights(model: nn.Module, content: bytes, source: str) -> None:
     """Put weights that `save_hybrid` wrote into a hybrid; `source` names them in an error.
+
+    A block that is attention there and a mixer here, or the other way round, keeps its own.
 
     Raises:
         ConfigError: they are of no hybrid with these sizes.
@@ -159,7 +180,10 @@ def load_weights(model: nn.Module, content: bytes, source: str) -> None:
         found = load(content)
     except SafetensorError as error:
         raise ConfigError(f"{source} is no safetensors file: {error}.") from error
+    exchanged = _blocks(wanted) ^ _blocks(found)
     for name in sorted(wanted.keys() | found.keys()):
+        if _block(name) in exchanged:
+            continue
         need, came = (
             tuple(weights[name].shape) if name in weights else "nothing"
             for weights in (wanted, found)
@@ -167,7 +191,18 @@ def load_weights(model: nn.Module, content: bytes, source: str) -> None:
         if need != came:
             raise ConfigError(f"{source} does not fit the model: {name} is {need}, got {came}.")
     for name, parameter in wanted.items():
-        parameter.copy_(found[name])
+        if _block(name) not in exchanged:
+            parameter.copy_(found[name])
+
+
+def _block(name: str) -> str | None:
+    """Return the attention or the mixer that a parameter is of, as the start of its name."""
+    match = BLOCK.match(name)
+    return match and match[0]
+
+
+def _blocks(names: Iterable[str]) -> set[str | None]:
+    return {_block(name) for name in names} - {None}
 
 
 @torch.no_grad()
@@ -180,8 +215,6 @@ def round_weights(model: nn.Module) -> None:
 def save_hybrid(model: Any, folder: Path, *, files: Sequence[tuple[str, bytes]] = ()) -> None:
     """Write a folder that `transformers` opens: bfloat16 weights, their config, and `files`.
 
-    The head is not written, for it is the embedding.
-
     Raises:
         StorageError: a file cannot be written; each is there whole or not at all.
     """
@@ -189,10 +222,6 @@ def save_hybrid(model: Any, folder: Path, *, files: Sequence[tuple[str, bytes]] 
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise storage_error(folder, "create", error) from error
-    weights = {
-        name: parameter.detach().bfloat16().contiguous()
-        for name, parameter in model.named_parameters()
-    }
     settings = {**model.config.to_dict(), "dtype": "bfloat16"}
     write_atomically(
         folder / "config.json", json.dumps(settings, indent=2, sort_keys=True).encode()
@@ -201,4 +230,4 @@ def save_hybrid(model: Any, folder: Path, *, files: Sequence[tuple[str, bytes]] 
     write_atomically(folder / "generation_config.json", json.dumps(ids, indent=2).encode())
     for name, content in files:
         write_atomically(folder / name, content)
-    write_atomically(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    write_atomically(folder / "model.safetensors", hybrid_weights(model))
