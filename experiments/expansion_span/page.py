@@ -282,8 +282,8 @@ of RULER (one needle in noise; in prose, four values of one key, and four needle
 their range. Beside it: the paper's mean of eleven tasks of RULER at four times the lengths.
 
 **These records are of the hybrid as it was before the last part of its training, with attention
-in blocks 1 and 6** (`../../embedded_hybrid/last.toml`). The one that ships now, with attention in
-block 6 alone, has not been through all rows yet.
+in blocks 1 and 6** (`../../embedded_hybrid/last.toml`), and of 192 steps. The one that ships now,
+with attention in block 6 alone, has not been through all rows yet.
 
 ![recall by length](recall.png)
 """

@@ -63,6 +63,14 @@ def run_program(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("batch_size", "rows"), [(10, {512: 40, 768: 26, 2048: 10}), (1, {512: 1})]
+)
+def test_shorter_samples_run_more_at_a_time(batch_size: int, rows: dict[int, int]) -> None:
+    config = evaluate_config({"model": "m", "lengths": [512, 768, 2048], "batch_size": batch_size})
+    assert {length: config.rows(length) for length in rows} == rows
+
+
 def test_an_evaluation_leaves_a_whole_run(folder: Path, tmp_path: Path) -> None:
     result = evaluate(evaluate_config(small(folder)), tmp_path / "run")
     kinds = [type(record) for record in result.records]

@@ -70,7 +70,8 @@ class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         samples: of each task at each length.
         text: a folder or file to measure perplexity on; none: the novel that is shipped.
         essays: a folder whose texts are RULER's haystack; none: the novel that is shipped.
-        batch_size: samples or windows that run together.
+        batch_size: samples or windows that run together at the longest length; at a shorter one as
+            many as have no more tokens. One at a time is one at each.
         accelerate: whether mixers run on the operations of this package.
     """
 
@@ -92,6 +93,10 @@ class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     perplexity: PerplexityConfig = PerplexityConfig()
     recall: RecallConfig = RecallConfig()
     harness: HarnessConfig = HarnessConfig()
+
+    def rows(self, length: int) -> int:
+        """Return how many samples or windows of a length run together."""
+        return 1 if self.batch_size == 1 else self.batch_size * max(self.lengths) // length
 
 
 def evaluate_config(table: Mapping[str, Any]) -> EvaluateConfig:

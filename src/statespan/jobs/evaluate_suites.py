@@ -108,7 +108,7 @@ class PerplexitySuite(Suite):
             tokens=config.perplexity.tokens,
             whole=max(config.lengths),
             bins=config.perplexity.bins,
-            batch_size=config.batch_size,
+            batch_size=config.rows(cell.length),
             attention=cell.attention,
             on_step=on_step,
         )
@@ -139,7 +139,7 @@ class RulerSuite(Suite):
         record, predictions = evaluate_ruler(
             bench.model,
             samples,
-            batch_size=config.batch_size,
+            batch_size=config.rows(cell.length),
             attention=cell.attention,
             on_step=on_step,
         )
@@ -165,7 +165,7 @@ class RecallSuite(Suite):
             config.samples,
             seed=config.seed,
             depths=[step / last for step in range(last + 1)],
-            batch_size=config.batch_size,
+            batch_size=config.rows(cell.length),
             attention=cell.attention,
             on_step=on_step,
         )
@@ -184,7 +184,7 @@ class ListSuite(Suite):
             cell.length,
             config.samples,
             seed=config.seed,
-            batch_size=config.batch_size,
+            batch_size=config.rows(cell.length),
             attention=cell.attention,
             on_step=on_step,
         )
