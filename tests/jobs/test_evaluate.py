@@ -62,7 +62,6 @@ def run_program(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(stopped.value.code or 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch_size", "rows"), [(10, {512: 40, 768: 26, 2048: 10}), (1, {512: 1})]
 )
@@ -71,6 +70,7 @@ def test_shorter_samples_run_more_at_a_time(batch_size: int, rows: dict[int, int
     assert {length: config.rows(length) for length in rows} == rows
 
 
+@pytest.mark.slow
 def test_an_evaluation_leaves_a_whole_run(folder: Path, tmp_path: Path) -> None:
     result = evaluate(evaluate_config(small(folder)), tmp_path / "run")
     kinds = [type(record) for record in result.records]
