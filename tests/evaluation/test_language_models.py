@@ -28,13 +28,14 @@ from statespan.evaluation import (
     load_language_model,
     logits_in_pieces,
     make_attention,
-    read_documents,
+    open_prose,
     token_losses,
 )
 from statespan.evaluation.perplexity import windows
 from statespan.evaluation.ruler import ruler_samples
 from statespan.evaluation.synthetic import scoring
 from statespan.memory import SlidingAttention, SpanAttention
+from statespan.training.text import TextSource
 from tests.evaluation.small_models import bytes_tokenizer, save_tiny, tiny, tiny_llama
 from tests.pretrained.tiny_models import FAMILIES, tiny_model, tokens
 
@@ -89,6 +90,10 @@ def write_text(folder: Path, characters: int = 2500) -> Path:
     return folder
 
 
+def read_all(text: TextSource) -> list[str]:
+    return ["".join(pieces()) for pieces in text]
+
+
 @pytest.mark.parametrize("leading", [False, True])
 @pytest.mark.parametrize("stride", [None, 16, 5])
 def test_perplexity_is_the_obvious_computation(
@@ -98,7 +103,7 @@ def test_perplexity_is_the_obvious_computation(
     assert model.leading == ((0,) if leading else ())
     found = evaluate_perplexity(
         model,
-        read_documents(write_text(tmp_path)),
+        open_prose(write_text(tmp_path)),
         length,
         stride=stride,
         bins=4,
@@ -129,10 +134,10 @@ def test_perplexity_is_the_obvious_computation(
 
 
 def test_several_lengths_read_the_same_text(tmp_path: Path) -> None:
-    documents = read_documents(write_text(tmp_path, 6000))
+    text = open_prose(write_text(tmp_path, 6000))
     model = tiny(leading=True)
     found = {
-        length: evaluate_perplexity(model, documents, length, whole=256, tokens=600)
+        length: evaluate_perplexity(model, text, length, whole=256, tokens=600)
         for length in (32, 64, 256)
     }
     assert {record.tokens for record in found.values()} == {512}
@@ -154,8 +159,8 @@ def test_windows_count_no_token_twice_and_leave_none_out(
 def test_long_text_is_read_in_pieces_that_together_are_the_text(tmp_path: Path) -> None:
     text = "".join(f"line {number}: é\n" for number in range(30_000)) + "x" * 200_000 + "\nend"
     (tmp_path / "long.txt").write_text(text, "utf-8")
-    (document,) = read_documents(tmp_path)
-    pieces = list(document.pieces())
+    (document,) = open_prose(tmp_path)
+    pieces = list(document())
     assert "".join(pieces) == text
     assert len(pieces) > 3
     assert all(piece.endswith("\n") for piece in pieces[:-1])
@@ -163,12 +168,10 @@ def test_long_text_is_read_in_pieces_that_together_are_the_text(tmp_path: Path) 
 
 def test_a_line_of_jsonl_is_a_document(tmp_path: Path) -> None:
     (tmp_path / "all.jsonl").write_text('{"text": "one"}\n\n{"text": "two", "id": 1}\n', "utf-8")
-    documents = read_documents(tmp_path)
-    assert [document.name for document in documents] == ["all.jsonl:1", "all.jsonl:3"]
-    assert ["".join(document.pieces()) for document in documents] == ["one", "two"]
+    assert read_all(open_prose(tmp_path)) == ["one", "two"]
     (tmp_path / "all.jsonl").write_text('{"words": "one"}\n', "utf-8")
-    with pytest.raises(InputError, match=r"line 1 of .* string under text"):
-        list(read_documents(tmp_path)[0].pieces())
+    with pytest.raises(InputError, match=r"byte 0 of .* string in 'text'"):
+        read_all(open_prose(tmp_path))
 
 
 @pytest.mark.parametrize("task", RECALL_TASKS.names())
@@ -358,17 +361,17 @@ def test_text_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     model = tiny()
     (tmp_path / "a.txt").write_text("Too short.", "utf-8")
     with pytest.raises(LengthError, match=r"document of 512 tokens or more, got 1 of at most \d"):
-        evaluate_perplexity(model, read_documents(tmp_path), 512)
+        evaluate_perplexity(model, open_prose(tmp_path), 512)
     (tmp_path / "a.txt").write_bytes(PROSE[:900].encode() + b"caf\xe9 " + PROSE[:9000].encode())
     with pytest.raises(InputError, match=r"a.txt is not UTF-8: .* near byte 90\d"):
-        evaluate_perplexity(model, read_documents(tmp_path), 64)
+        evaluate_perplexity(model, open_prose(tmp_path), 64)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="there is no text in"):
-        read_documents(tmp_path / "empty")
-    with pytest.raises(InputError, match="there is no folder of text"):
-        read_documents(tmp_path / "nowhere")
+        open_prose(tmp_path / "empty")
+    with pytest.raises(InputError, match="nowhere is not there"):
+        open_prose(tmp_path / "nowhere")
     with pytest.raises(LengthError, match="stride must be 1 to the length 64, got 65"):
-        evaluate_perplexity(model, read_documents(None), 64, stride=65)
+        evaluate_perplexity(model, open_prose(None), 64, stride=65)
     with pytest.raises(LengthError, match="at least 64 tokens, got 63"):
         evaluate_recall(model, "copying", 63, 1)
     with pytest.raises(InputError, match="associative_recall needs 16 different tokens, got 3"):

@@ -11,7 +11,7 @@ from statespan.evaluation.lists import evaluate_lists
 from statespan.evaluation.logits import logits_in_pieces, next_tokens, token_losses
 from statespan.evaluation.perplexity import evaluate_perplexity
 from statespan.evaluation.predictor import Predictor, open_predictor
-from statespan.evaluation.prose import Document, default_prose, read_documents
+from statespan.evaluation.prose import default_prose, open_prose
 from statespan.evaluation.published import Published, published_figures
 from statespan.evaluation.recognition import evaluate_recognition
 from statespan.evaluation.refutation import Loop, Refutation, refute
@@ -20,7 +20,6 @@ from statespan.evaluation.synthetic import RECALL_TASKS, evaluate_recall
 __all__ = [
     "ATTENTIONS",
     "RECALL_TASKS",
-    "Document",
     "Extraction",
     "LanguageModel",
     "Loop",
@@ -46,8 +45,8 @@ __all__ = [
     "make_attention",
     "next_tokens",
     "open_predictor",
+    "open_prose",
     "published_figures",
-    "read_documents",
     "refute",
     "score",
     "token_losses",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import final
 
 import torch
@@ -13,8 +13,8 @@ import torch
 from statespan.errors import LengthError
 from statespan.evaluation.language_model import LanguageModel
 from statespan.evaluation.logits import token_losses
-from statespan.evaluation.prose import Document
 from statespan.records import PerplexityRecord, PositionLoss
+from statespan.training.text import Pieces, TextSource
 
 __all__ = ["Window", "check_text", "evaluate_perplexity", "windows"]
 
@@ -50,7 +50,7 @@ def windows(tokens: Iterable[int], length: int, stride: int) -> Iterator[Window]
 @torch.no_grad()
 def evaluate_perplexity(
     model: LanguageModel,
-    documents: Sequence[Document],
+    text: TextSource,
     length: int,
     *,
     stride: int | None = None,
@@ -85,19 +85,20 @@ def evaluate_perplexity(
         raise LengthError(f"stride must be 1 to the length {length}, got {step}.")
     part = whole or length
     sums = _Sums(length, bins)
-    text = _Text(model, part, max(part, tokens or sys.maxsize))
-    read = (window for item in documents for window in windows(text.tokens(item), length, step))
+    reading = _Reading(model, part, max(part, tokens or sys.maxsize))
+    needed = takewhile(lambda _: reading.left >= part, text)
+    read = (window for item in needed for window in windows(reading.tokens(item), length, step))
     for rows in _batches(read, batch_size):
         sums.add(model, rows)
         on_step(sums.windows)
     if not sums.windows:
-        raise _too_short(documents, part, text.longest)
+        raise reading.too_short()
     return PerplexityRecord(
         attention=attention,
         length=length,
         stride=step,
-        text=_name(documents),
-        documents=text.documents,
+        text=text.name,
+        documents=reading.documents,
         windows=sums.windows,
         loss_sum=sum(sums.losses),
         tokens=sum(sums.counts),
@@ -105,45 +106,47 @@ def evaluate_perplexity(
     )
 
 
-def check_text(model: LanguageModel, documents: Sequence[Document], length: int) -> None:
+def check_text(model: LanguageModel, text: TextSource, length: int) -> None:
     """Check that some document has `length` tokens: read until one has.
 
     Raises:
         LengthError: none has.
         InputError: text that is not UTF-8, or a token that the model does not know.
     """
-    text = _Text(model, length, length)
-    for document in documents:
-        if any(True for _ in text.tokens(document)):
-            return
-    raise _too_short(documents, length, text.longest)
-
-
-def _too_short(documents: Sequence[Document], length: int, longest: int) -> LengthError:
-    return LengthError(
-        f"the text must have a document of {length:,} tokens or more, got {len(documents)} of at "
-        f"most {longest:,} tokens: give longer text, or shorter lengths."
-    )
+    reading = _Reading(model, length, length)
+    if not any(True for document in text for _ in reading.tokens(document)):
+        raise reading.too_short()
 
 
 @final
 @dataclass(slots=True)
-class _Text:
-    """The tokens of documents, read in parts of `whole` tokens until `left` is used up."""
+class _Reading:
+    """The tokens of documents, read in parts of `whole` tokens until `left` is used up.
+
+    Attributes:
+        documents: how many had such a part.
+        short: how many had none, and `longest` the tokens of the longest of all.
+    """
 
     model: LanguageModel
     whole: int
     left: int
     documents: int = 0
+    short: int = 0
     longest: int = 0
 
-    def tokens(self, document: Document) -> Iterator[int]:
+    def too_short(self) -> LengthError:
+        """Return the error that no document has a part."""
+        return LengthError(
+            f"the text must have a document of {self.whole:,} tokens or more, got {self.short} of "
+            f"at most {self.longest:,} tokens: give longer text, or shorter lengths."
+        )
+
+    def tokens(self, document: Pieces) -> Iterator[int]:
         """Yield the tokens of one document, as many whole parts as there are."""
         kept: list[int] = []
         length = parts = 0
-        if self.left < self.whole:
-            return
-        for piece in document.pieces():
+        for piece in document():
             made = self.model.encode(piece, leading=False)
             length, kept = length + len(made), kept + made
             while len(kept) >= self.whole and self.left >= self.whole:
@@ -153,12 +156,8 @@ class _Text:
                 kept = kept[self.whole :]
             if self.left < self.whole:
                 break
+        self.short += not parts
         self.longest = max(self.longest, length)
-
-
-def _name(documents: Sequence[Document]) -> str:
-    others = f" and {len(documents) - 1} more" if len(documents) > 1 else ""
-    return f"{documents[0].name}{others}"
 
 
 @final

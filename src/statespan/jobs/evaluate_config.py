@@ -68,7 +68,9 @@ class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             is one of your own.
         tasks: names of tasks of the suites; none: all of them (the harness needs names).
         samples: of each task at each length.
-        text: a folder or file to measure perplexity on; none: the novel that is shipped.
+        text: what perplexity is measured on: a folder, a file, or a data set on the disk; none: the
+            novel that is shipped.
+        field: the name of the text in a line of JSON, or in a row of a data set.
         essays: a folder whose texts are RULER's haystack; none: the novel that is shipped.
         batch_size: samples or windows that run together at the longest length; at a shorter one as
             many as have no more tokens. One at a time is one at each.
@@ -84,6 +86,7 @@ class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     samples: AtLeast1 = 50
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     text: str | None = None
+    field: str = "text"
     essays: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str | None = None

@@ -10,7 +10,7 @@ from statespan.evaluation.attentions import Exchangeable
 from statespan.evaluation.language_model import LanguageModel
 from statespan.evaluation.lists import LISTS
 from statespan.evaluation.perplexity import check_text
-from statespan.evaluation.prose import read_documents
+from statespan.evaluation.prose import open_prose
 from statespan.evaluation.ruler import (
     Haystack,
     default_haystack,
@@ -113,8 +113,7 @@ def prepare_bench(
         InputError: no text, or text that is not UTF-8.
         LengthError: text that is shorter than the longest length.
     """
-    text = None if config.text is None else Path(config.text)
-    documents = read_documents(text)
+    text = open_prose(None if config.text is None else Path(config.text), field=config.field)
     if any(cell.suite == "perplexity" for cell in cells):
-        check_text(model, documents, max(config.lengths))
-    return Bench(config, model, attentions, documents, _haystack(config), path / "samples")
+        check_text(model, text, max(config.lengths))
+    return Bench(config, model, attentions, text, _haystack(config), path / "samples")

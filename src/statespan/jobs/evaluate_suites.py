@@ -15,7 +15,6 @@ from statespan.evaluation.harness import evaluate_harness, harness_tasks
 from statespan.evaluation.language_model import LanguageModel
 from statespan.evaluation.lists import LISTS, evaluate_lists
 from statespan.evaluation.perplexity import evaluate_perplexity
-from statespan.evaluation.prose import Document
 from statespan.evaluation.ruler import (
     RULER_TASKS,
     Haystack,
@@ -25,6 +24,7 @@ from statespan.evaluation.synthetic import RECALL_TASKS, evaluate_recall
 from statespan.jobs.evaluate_config import EvaluateConfig
 from statespan.records import EvaluationRecord
 from statespan.registry import Registry
+from statespan.training.text import TextSource
 
 __all__ = ["SUITES", "Bench", "Cell", "Suite"]
 
@@ -60,7 +60,7 @@ class Bench:
     config: EvaluateConfig
     model: LanguageModel
     attentions: Mapping[str, Exchangeable]
-    documents: Sequence[Document]
+    text: TextSource
     haystack: Haystack
     samples: Path
 
@@ -102,7 +102,7 @@ class PerplexitySuite(Suite):
         config = bench.config
         record = evaluate_perplexity(
             bench.model,
-            bench.documents,
+            bench.text,
             cell.length,
             stride=config.perplexity.stride,
             tokens=config.perplexity.tokens,

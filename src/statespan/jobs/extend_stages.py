@@ -12,7 +12,7 @@ from statespan.errors import InputError
 from statespan.evaluation.attentions import attending, make_attention
 from statespan.evaluation.language_model import LanguageModel, load_language_model
 from statespan.evaluation.perplexity import check_text
-from statespan.evaluation.prose import read_documents
+from statespan.evaluation.prose import open_prose
 from statespan.jobs.evaluate import evaluate
 from statespan.jobs.evaluate_plan import cells_with_room, plan_cells
 from statespan.jobs.extend_config import (
@@ -209,8 +209,8 @@ def _check_measurement(config: ExtendConfig, model: LanguageModel) -> list[str]:
             with attending(model.model, make_attention(name, measured.attentions.get(name, {}))):
                 pass
     if "perplexity" in measured.suite:
-        documents = read_documents(None if measured.text is None else Path(measured.text))
-        check_text(model, documents, max(measured.lengths))
+        path = None if measured.text is None else Path(measured.text)
+        check_text(model, open_prose(path, field=measured.field), max(measured.lengths))
     return cells_with_room(measured, model, cells)[1]
 
 

@@ -75,17 +75,16 @@ def recall_source(text: TextSource, encoder: TextEncoder) -> DocumentSource:
 def _novels(text: TextSource) -> Iterator[str]:
     """Yield documents of a text, one line a paragraph, up to so many characters in all."""
     left = CHARACTERS
-    for unit in range(text.num_units):
-        for pieces in text.documents(unit):
-            parts: list[str] = []
-            for piece in pieces():
-                parts.append(piece[:left])
-                left -= len(parts[-1])
-                if left <= 0:
-                    break
-            yield "\n".join(paragraphs("".join(parts)))
+    for pieces in text:
+        parts: list[str] = []
+        for piece in pieces():
+            parts.append(piece[:left])
+            left -= len(parts[-1])
             if left <= 0:
-                return
+                break
+        yield "\n".join(paragraphs("".join(parts)))
+        if left <= 0:
+            return
 
 
 @final

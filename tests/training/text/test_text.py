@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from statespan.errors import InputError, LengthError, StorageError
 from statespan.training.text import (
+    Pieces,
     StreamPosition,
     TextEncoder,
     TextSource,
@@ -21,7 +23,6 @@ from statespan.training.text import (
     batch_rows,
     open_text,
 )
-from statespan.training.text.sources import Pieces
 
 END = 1
 
@@ -137,9 +138,7 @@ def test_padding_is_masked() -> None:
 
 
 def read_all(path: Path, **settings: str) -> list[str]:
-    source = open_text(path, **settings)
-    units = range(source.num_units)
-    return ["".join(pieces()) for unit in units for pieces in source.documents(unit)]
+    return ["".join(pieces()) for pieces in open_text(path, **settings)]
 
 
 def test_every_kind_of_file_is_read(tmp_path: Path) -> None:
@@ -168,6 +167,24 @@ def test_a_data_set_on_the_disk_is_read(tmp_path: Path) -> None:
     assert read_all(tmp_path / "one") == read_all(tmp_path / "several") == ["one", "two"]
     with pytest.raises(InputError, match="no column 'body', but text"):
         open_text(tmp_path / "one", field="body")
+
+
+def test_parquet_is_read_by_row_group(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    write = importlib.import_module("pyarrow.parquet").write_table
+    made = pyarrow.table({"text": ["one", "é\n" * 70_000, "three"], "body": [None, "b", "c"]})
+    write(made, tmp_path / "b.parquet", row_group_size=2)
+    (tmp_path / "a.txt").write_text("zero", "utf-8")
+    source = open_text(tmp_path)
+    assert [len(list(source.documents(unit))) for unit in range(source.num_units)] == [1, 2, 1]
+    assert read_all(tmp_path) == ["zero", "one", "é\n" * 70_000, "three"]
+    with pytest.raises(InputError, match=r"row 0 of row group 0 .* string in 'body', got NoneType"):
+        read_all(tmp_path / "b.parquet", field="body")
+    with pytest.raises(InputError, match=r"b.parquet has no column 'words', but text, body"):
+        open_text(tmp_path, field="words")
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"b.parquet is no whole Parquet file"):
+        open_text(tmp_path)
 
 
 def test_text_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import final
 
 from statespan.errors import InputError
-from statespan.evaluation.prose import PROSE, default_prose, read_documents
+from statespan.evaluation.prose import PROSE, default_prose, open_prose
 
 __all__ = ["Haystack", "default_haystack", "essay_haystack"]
 
@@ -81,5 +80,5 @@ def essay_haystack(folder: Path) -> Haystack:
         InputError: there is no such folder, no text in it, or text that is not UTF-8.
         StorageError: it cannot be read.
     """
-    texts: Sequence[str] = ["".join(item.pieces()) for item in read_documents(folder)]
+    texts = ["".join(pieces()) for pieces in open_prose(folder)]
     return Haystack.from_text(f"essays: {folder.name}", " ".join(texts))

@@ -1,7 +1,7 @@
 """Where text to train on is from: a folder, a file, or a data set of `datasets` on the disk.
 
 A source is a number of units, which are read in any order; a unit is one document, or several that
-are read one after the other, as those of a compressed file of JSON lines are.
+are read one after the other, as those of a compressed file of JSON lines are, or of a row group.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
 import msgspec
 
 from statespan.errors import InputError, MissingExtraError
+from statespan.training.text.parquet import count_row_groups, read_row_group
 from statespan.training.text.reading import cut_at_lines, read_lines, read_text
 
 __all__ = ["Pieces", "TextSource", "open_text"]
@@ -26,7 +28,7 @@ __all__ = ["Pieces", "TextSource", "open_text"]
 Pieces = Callable[[], Iterator[str]]
 """Reads one document from its beginning, piece by piece."""
 
-SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz")
+SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz", ".parquet")
 LOOKED_AT = 4 << 30
 """Bytes of text that are read before a run begins, at most."""
 
@@ -68,17 +70,21 @@ class TextSource(ABC):
             StorageError: it cannot be read.
         """
 
+    def __iter__(self) -> Iterator[Pieces]:
+        """Yield all documents in order; raise what `documents` does."""
+        return chain.from_iterable(map(self.documents, range(self.num_units)))
+
 
 def open_text(path: Path, *, field: str = "text") -> TextSource:
     """Return the documents in `path`.
 
-    That is a folder of `.txt`, `.md` and `.jsonl` files (each also with `.gz`), one such file, or
-    what `save_to_disk` of `datasets` wrote. A line of a `.jsonl` file, and a row of a data set, is
-    a document, whose text is in `field`.
+    That is a folder of `.txt`, `.md` and `.jsonl` files (each also with `.gz`) and of `.parquet`
+    files, one such file, or what `save_to_disk` of `datasets` wrote. A line of a `.jsonl` file, and
+    a row of a Parquet file or a data set, is a document, whose text is in `field`.
 
     Raises:
         InputError: there is no such file or folder, or no text in it.
-        MissingExtraError: it is a data set, and `datasets` is not installed.
+        MissingExtraError: it is a data set or Parquet, and `datasets` is not installed.
         StorageError: it cannot be read.
     """
     if path.is_file():
@@ -100,16 +106,22 @@ def open_text(path: Path, *, field: str = "text") -> TextSource:
 
 @final
 class _Files(TextSource):
-    """Files of a folder: a unit is a file, or a line of a `.jsonl` file that is not compressed."""
+    """Files of a folder.
+
+    A unit is a file, a line of a `.jsonl` file that is not compressed, or a Parquet row group.
+    """
 
     def __init__(self, path: Path, files: Sequence[Path], field: str) -> None:
         self.name = path.name
         self._files, self._field = files, field
-        self._units = array("q")  # the number of the file, and the offset in it, in turn
+        self._units = array("q")  # the number of the file, and the offset or group in it, in turn
         for number, file in enumerate(files):
             if file.name.endswith(".jsonl"):
                 for offset, _ in read_lines(file):
                     self._units.extend((number, offset))
+            elif file.suffix == ".parquet":
+                for group in range(count_row_groups(file, field)):
+                    self._units.extend((number, group))
             elif file.stat().st_size:
                 self._units.extend((number, 0))
 
@@ -132,14 +144,16 @@ class _Files(TextSource):
         return digest.hexdigest()
 
     def documents(self, unit: int) -> Iterator[Pieces]:
-        number, offset = self._units[2 * unit], self._units[2 * unit + 1]
+        number, place = self._units[2 * unit], self._units[2 * unit + 1]
         file = self._files[number]
         if file.name.endswith(".jsonl"):
-            _, line = next(read_lines(file, offset))
-            yield _line(line, self._field, f"the line at byte {offset} of {file}")
+            _, line = next(read_lines(file, place))
+            yield _line(line, self._field, f"the line at byte {place} of {file}")
         elif file.name.endswith(".jsonl.gz"):
             for count, (_, line) in enumerate(read_lines(file), start=1):
                 yield _line(line, self._field, f"line {count} of {file} that is not blank")
+        elif file.suffix == ".parquet":
+            yield from map(_pieces, read_row_group(file, place, self._field))
         else:
             yield lambda: read_text(file)
 
@@ -174,7 +188,11 @@ class _DataSet(TextSource):
         text = self._rows[unit][self._field]
         if not isinstance(text, str):
             raise InputError(f"row {unit} of {self._path} has no text in {self._field!r}.")
-        yield lambda: cut_at_lines(iter([text]))
+        yield _pieces(text)
+
+
+def _pieces(text: str) -> Pieces:
+    return lambda: cut_at_lines(iter([text]))
 
 
 def _line(line: bytes, field: str, place: str) -> Pieces:
@@ -184,4 +202,4 @@ def _line(line: bytes, field: str, place: str) -> Pieces:
         raise InputError(f"{place} must be JSON with a string in {field!r}: {error!r}.") from error
     if not isinstance(text, str):
         raise InputError(f"{place} must have a string in {field!r}, got {type(text).__name__}.")
-    return lambda: cut_at_lines(iter([text]))
+    return _pieces(text)
