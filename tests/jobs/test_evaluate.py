@@ -20,6 +20,7 @@ from statespan.errors import (
     RunDirectoryError,
     UnknownNameError,
 )
+from statespan.evaluation import default_prose
 from statespan.jobs import evaluate, evaluate_config, evaluate_suites, resume_evaluate
 from statespan.records import (
     EndRecord,
@@ -204,6 +205,18 @@ def test_a_toml_file_says_the_same(
     assert (record["samples"], record["length"]) == (3, 64)
 
 
+def test_text_under_another_name_is_read(folder: Path, tmp_path: Path) -> None:
+    lines = [json.dumps({"body": default_prose()[begin : begin + 2000]}) for begin in (0, 2000)]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines), "utf-8")
+    own = {"suite": ["perplexity"], "lengths": [64], "text": str(tmp_path / "all.jsonl")}
+    table = {"model": str(folder), "threads": 1, **own}
+    with pytest.raises(InputError, match=r"all.jsonl must be JSON with a string in 'text'"):
+        evaluate(evaluate_config(table), tmp_path / "refused")
+    result = evaluate(evaluate_config({**table, "field": "body"}), tmp_path / "run")
+    (record,) = (record for record in result.records if isinstance(record, PerplexityRecord))
+    assert (record.text, record.documents) == ("all.jsonl", 2)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -212,8 +225,8 @@ def test_a_toml_file_says_the_same(
         ({"attention": ["ful"]}, UnknownNameError, "Did you mean full"),
         ({"lengths": [128]}, LengthError, "at least 256 tokens for RULER, got 128"),
         ({"lengths": [200_000]}, LengthError, "must have a document of 200,000 tokens or more"),
-        ({"text": "nowhere"}, InputError, "there is no folder of text"),
-        ({"essays": "nowhere"}, InputError, "there is no folder of text"),
+        ({"text": "nowhere"}, InputError, "the text nowhere is not there"),
+        ({"essays": "nowhere"}, InputError, "the text nowhere is not there"),
         ({"model": "nowhere"}, InputError, "there is no folder nowhere"),
     ],
 )

@@ -19,6 +19,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from statespan.models.ops.gpu import is_transformed
+
 __all__ = [
     "Kind",
     "empty_gradients",
@@ -164,7 +166,7 @@ def is_plain(*arguments: Any) -> bool:
     """Return whether nothing transforms, records or compiles what is done with the arguments."""
     return not (
         torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()  # noqa: SLF001
+        or is_transformed()
         or torch._C._len_torch_dispatch_stack()  # noqa: SLF001
         or any(isinstance(a, Tensor) and not _has_numbers(a) for a in arguments)
     )
@@ -183,8 +185,7 @@ _OWN_TENSORS = (Tensor, torch.nn.Parameter)
 
 def _run(operation: Function, function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """Call the registered operator, or what torch.func's transforms take in its place."""
-    # No public name says so; torch's own autograd functions ask the same.
-    if torch._C._are_functorch_transforms_active():  # noqa: SLF001
+    if is_transformed():
         return function.apply(*arguments)  # type: ignore[no-untyped-call]
     return operation(*arguments)
 
