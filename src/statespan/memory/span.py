@@ -202,5 +202,6 @@ RECALL: Final = SpanAttention(
 
 Beside its chunk, each token reads 256 tokens: the first block, and those that it chooses by itself,
 block by block, by the largest logit that a key of the block can have.
-`experiments/expansion_span/causal_rules.toml` compares it with other causal choices.
+`experiments/expansion_span/causal_rules.toml` compares it with other causal choices, and
+`causal_blocks.toml` with finer blocks, which recall more and take longer to search.
 """
